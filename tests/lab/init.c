@@ -239,6 +239,8 @@ static void make_root(const char *work, const char *modules)
 	make_dirs(dir);
 	snprintf(opts, sizeof(opts), "%smmap", p9);
 	do_mount("work", dir, "9p", 0, opts);
+	make_dirs("/root/scratch");
+	do_mount("/root/dev/vda", "/root/scratch", "ext4", MS_NOATIME, NULL);
 	if (*modules) {
 		snprintf(dir, sizeof(dir), "/root/lib/modules/%s", strrchr(modules, '/') + 1);
 		make_dirs(dir);

@@ -34,7 +34,7 @@ enum outcome { COMMAND_ENDED, LAB_DIED, TIMED_OUT };
 
 struct lab {
 	/* options */
-	const char *state, *memory, *work, *modules, *qemu_extra;
+	const char *state, *memory, *work, *modules;
 	int timeout_s;
 	bool tty, no_input;
 	char **argv;
@@ -125,6 +125,7 @@ static void qemu_args(const struct lab *l, struct args *a, bool freeze, int qmp,
 		     "-device isa-debug-exit,iobase=0xf4,iosize=4 "
 		     "-device virtio-serial-pci,max_ports=2,ioeventfd=off "
 		     "-device virtserialport,chardev=port,nr=1 "
+		     "-device virtio-blk-pci,drive=scratch "
 		     "-device virtio-9p-pci,fsdev=root,mount_tag=root "
 		     "-device virtio-9p-pci,fsdev=work,mount_tag=work");
 	add(a, "-m");
@@ -149,6 +150,9 @@ static void qemu_args(const struct lab *l, struct args *a, bool freeze, int qmp,
 	add(a, "socket,id=port,fd=%d", port);
 	add(a, "-serial");
 	add(a, "file:%s", l->console);
+	add(a, "-drive");
+	add(a, "file=%s/scratch,if=none,id=scratch,format=raw,snapshot=on,cache=unsafe",
+	    l->state);
 	add(a, "-fsdev");
 	add(a, "local,id=root,path=/,readonly=on,security_model=none,multidevs=remap");
 	add(a, "-fsdev");
