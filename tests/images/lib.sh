@@ -27,12 +27,13 @@ make_cached() {
 	local path=$1 temp
 	shift
 	[ ! -e "$path" ] || return 0
+	[ -z "${MICROVM_LAB:-}" ] || die "$path is not made yet; that needs to be done outside the lab"
 	mkdir -p "${path%/*}"
 	exec 8>"$path.lock"
 	flock 8
 	if [ ! -e "$path" ]; then
 		temp=$(mktemp -d "${path%/*}/.new.XXXXXX")
-		if ! ("$@" "$temp/out") 8>&-; then
+		if ! ("$@" "$temp/out") 8>&- >&2; then
 			rm -rf "$temp"
 			die "could not make $path"
 		fi
