@@ -1,0 +1,67 @@
+/*
+ * What a machine is to be: flags, the JSON file and (later) an OCI config all end here. Plain data;
+ * strings are owned by whoever filled it and must outlive the machine.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+	VM_DISKS_MAX = 8,
+	VM_NETS_MAX = 4,
+	VM_FORWARDS_MAX = 16,
+	VM_CPUS_MAX = 64,
+	VM_WORKERS_MAX = 16
+};
+
+enum vm_hw { VM_HW_ACPI, VM_HW_FDT, VM_HW_CMDLINE };
+enum vm_console { VM_CONSOLE_STDIO, VM_CONSOLE_FILE, VM_CONSOLE_NONE };
+enum vm_net_kind { VM_NET_TAP, VM_NET_USER };
+
+struct vm_disk {
+	const char *path;
+	bool read_only;
+};
+
+struct vm_forward {
+	bool udp;
+	char host_addr[16]; /* dotted quad; "127.0.0.1" when not given */
+	uint16_t host_port;
+	uint16_t guest_port;
+};
+
+struct vm_net {
+	enum vm_net_kind kind;
+	const char *tap;      /* interface name */
+	unsigned queue_pairs; /* tap only; 1 when not given */
+	bool has_mac;
+	uint8_t mac[6];
+	unsigned forwards;
+	struct vm_forward forward[VM_FORWARDS_MAX];
+};
+
+struct vm_config {
+	const char *kernel;
+	const char *initrd; /* NULL: none (rootfs/ may have made one and put its path or fd here) */
+	int initrd_fd;	    /* -1, or an open file that takes the place of initrd */
+	const char *append; /* put behind the built-in command line; NULL: nothing */
+	bool has_root;	    /* disk[0] is the root disk */
+	bool make_initrd;   /* no initrd was given: the CLI lets rootfs/ build one */
+	const char *modules; /* directory of modules for it; NULL: /lib/modules/VERSION */
+	unsigned disks;
+	struct vm_disk disk[VM_DISKS_MAX];
+	unsigned nets;
+	struct vm_net net[VM_NETS_MAX];
+	unsigned cpus;
+	uint64_t memory; /* bytes */
+	unsigned workers;
+	enum vm_hw hw;
+	enum vm_console console;
+	const char *console_path;
+	unsigned timeout_ms; /* 0: none */
+	bool sandbox;
+};
+
+/* The defaults: 1 CPU, 512 MiB, 1 worker, ACPI, console on stdio, sandbox on. */
+void vm_config_init(struct vm_config *config);

@@ -1,0 +1,36 @@
+/*
+ * The only composer: a struct vm_config in, a running machine out.
+ *
+ *	machine_create()  stage 1: open files, sockets and devices, parse images, load libraries
+ *	machine_run()     stage 2: the walls go up; stage 3: the guest runs, until it stops
+ *	machine_destroy() everything in exact reverse order
+ */
+#pragma once
+
+#include "machine/config.h"
+#include "util/error.h"
+
+#include <signal.h>
+
+struct machine;
+
+enum machine_end {
+	MACHINE_POWERED_OFF, /* the guest powered itself off */
+	MACHINE_REBOOTED,    /* the guest asked for a reboot */
+	MACHINE_REPORTED,    /* the guest wrote end.status to the exit port */
+	MACHINE_PANICKED,    /* the guest's kernel panicked */
+	MACHINE_TIMED_OUT,   /* config.timeout_ms ran out */
+	MACHINE_LEFT,	     /* Ctrl-A x at the terminal */
+	MACHINE_SIGNALLED,   /* SIGINT, SIGTERM, SIGHUP or SIGQUIT: end.status is its number */
+	MACHINE_FAILED	     /* KVM or a vCPU failed: the error object says how */
+};
+
+struct machine_result {
+	enum machine_end end;
+	int status; /* MACHINE_REPORTED: 0 to 255; MACHINE_SIGNALLED: the signal */
+};
+
+/* Main thread, all three. machine_create() blocks the signals that machine_run() waits for. */
+int machine_create(struct machine **out, const struct vm_config *config, struct error *err);
+int machine_run(struct machine *machine, struct machine_result *result, struct error *err);
+void machine_destroy(struct machine *machine); /* NULL is allowed */
