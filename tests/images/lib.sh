@@ -1,6 +1,7 @@
 # Sourced by the makers of this folder: the cache, and how things get into it.
 # shellcheck shell=bash
 
+# shellcheck disable=SC2034 # for those who source this
 cache=${MICROVM_CACHE:-$HOME/.cache/microvm-lab}
 
 say() {
@@ -48,6 +49,7 @@ extract_vmlinux() {
 	local magic tool offset
 
 	while read -r magic tool; do
+		# shellcheck disable=SC2013
 		for offset in $(LC_ALL=C grep -aboP "$magic" "$1" | cut -d: -f1); do
 			tail -c "+$((offset + 1))" "$1" | $tool 2>/dev/null >"$2" || true
 			[ "$(head -c 4 "$2" | tail -c 3)" != ELF ] || return 0

@@ -101,8 +101,8 @@ static void __attribute__((noreturn, format(printf, 1, 2))) fault(const char *fm
 	leave(0x7f);
 }
 
-static void do_mount(const char *src, const char *dir, const char *type, unsigned long flags,
-		     const char *opts)
+static void do_mount(
+	const char *src, const char *dir, const char *type, unsigned long flags, const char *opts)
 {
 	if (mount(src, dir, type, flags, opts))
 		fault("mount %s on %s", src, dir);
@@ -165,7 +165,7 @@ static void set_clock_and_seed(const struct lab_job *job)
 		struct rand_pool_info info;
 		uint8_t seed[sizeof(job->seed)];
 	} pool = { .info = { .entropy_count = 8 * sizeof(job->seed),
-			     .buf_size = sizeof(job->seed) } };
+			   .buf_size = sizeof(job->seed) } };
 	int fd = open("/dev/urandom", O_WRONLY | O_CLOEXEC);
 
 	clock_settime(CLOCK_REALTIME, &now);
@@ -227,7 +227,7 @@ static void make_root(const char *work, const char *modules)
 	make_dirs("/upper/files");
 	make_dirs("/upper/work");
 	do_mount("lab", "/root", "overlay", 0,
-		 "lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work,xino=off");
+		"lowerdir=/lower,upperdir=/upper/files,workdir=/upper/work,xino=off");
 	do_mount("/dev", "/root/dev", NULL, MS_MOVE, NULL);
 	do_mount("proc", "/root/proc", "proc", 0, NULL);
 	do_mount("sysfs", "/root/sys", "sysfs", 0, NULL);
@@ -268,7 +268,7 @@ static void set_system(void)
 
 struct task {
 	pid_t pid;
-	int in;     /* to the command's standard input; -1 once closed */
+	int in;	    /* to the command's standard input; -1 once closed */
 	int out[2]; /* from its standard output and error; out[1] is -1 on a terminal */
 	bool tty;
 	char pending[LAB_CHUNK]; /* input that the command has not taken yet */
@@ -307,8 +307,8 @@ static void open_pipes(struct task *t, int child[3])
 	child[2] = err[1];
 }
 
-static void __attribute__((noreturn)) exec_command(int child[3], bool tty, const char *dir,
-						   char **argv, char **envp)
+static void __attribute__((noreturn))
+exec_command(int child[3], bool tty, const char *dir, char **argv, char **envp)
 {
 	sigset_t none;
 
@@ -329,8 +329,8 @@ static void __attribute__((noreturn)) exec_command(int child[3], bool tty, const
 	_exit(errno == ENOENT ? 127 : 126);
 }
 
-static void start_command(struct task *t, const struct lab_job *job, const char *dir,
-			  char **argv, char **envp)
+static void start_command(
+	struct task *t, const struct lab_job *job, const char *dir, char **argv, char **envp)
 {
 	int child[3];
 

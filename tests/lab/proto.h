@@ -8,10 +8,10 @@
 
 #include <stdint.h>
 
-#define LAB_PORT "/dev/vport0p1"
+#define LAB_PORT       "/dev/vport0p1"
 #define LAB_DEBUG_EXIT 0xf4
-#define LAB_FRAME_MAX (1 << 20)
-#define LAB_CHUNK 32768
+#define LAB_FRAME_MAX  (1 << 20)
+#define LAB_CHUNK      32768
 
 enum lab_frame_type {
 	/* lab to host */
@@ -47,7 +47,7 @@ struct lab_job {
 	int64_t sec; /* the wall clock: the frozen one is old */
 	int64_t nsec;
 	uint8_t seed[32]; /* the frozen random state is the same every time */
-	uint32_t tty;     /* give the command a terminal */
+	uint32_t tty;	  /* give the command a terminal */
 	uint32_t argc;
 	uint32_t envc;
 	struct lab_winsize win;

@@ -24,10 +24,10 @@
 
 #include "proto.h"
 
-#define START_LIMIT_S 90   /* from the start of QEMU to the start of the command */
+#define START_LIMIT_S	90 /* from the start of QEMU to the start of the command */
 #define SILENCE_LIMIT_S 90 /* the lab sends a frame every few seconds */
-#define FREEZE_LIMIT_S 180
-#define QMP_LIMIT_MS 60000
+#define FREEZE_LIMIT_S	180
+#define QMP_LIMIT_MS	60000
 
 enum { EXIT_LAB = 125, EXIT_TIMEOUT = 124 };
 enum outcome { COMMAND_ENDED, LAB_DIED, TIMED_OUT };
@@ -100,7 +100,8 @@ static void __attribute__((format(printf, 2, 3))) add(struct args *a, const char
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (a->n + 1 >= (int)(sizeof(a->v) / sizeof(a->v[0])) || vasprintf(&a->v[a->n++], fmt, ap) < 0)
+	if (a->n + 1 >= (int)(sizeof(a->v) / sizeof(a->v[0])) ||
+		vasprintf(&a->v[a->n++], fmt, ap) < 0)
 		die("too many arguments for QEMU");
 	va_end(ap);
 	a->v[a->n] = NULL;
@@ -141,7 +142,7 @@ static void qemu_args(const struct lab *l, struct args *a, bool freeze, int qmp,
 	       "quiet");
 	add(a, "-object");
 	add(a, "memory-backend-file,id=mem,size=%s,mem-path=%s/ram-%s%s,share=%s", l->memory,
-	    l->state, l->memory, freeze ? ".new" : "", freeze ? "on" : "off");
+		l->state, l->memory, freeze ? ".new" : "", freeze ? "on" : "off");
 	add(a, "-chardev");
 	add(a, "socket,id=qmp,fd=%d", qmp);
 	add(a, "-mon");
@@ -151,8 +152,7 @@ static void qemu_args(const struct lab *l, struct args *a, bool freeze, int qmp,
 	add(a, "-serial");
 	add(a, "file:%s", l->console);
 	add(a, "-drive");
-	add(a, "file=%s/scratch,if=none,id=scratch,format=raw,snapshot=on,cache=unsafe",
-	    l->state);
+	add(a, "file=%s/scratch,if=none,id=scratch,format=raw,snapshot=on,cache=unsafe", l->state);
 	add(a, "-fsdev");
 	add(a, "local,id=root,path=/,readonly=on,security_model=none,multidevs=remap");
 	add(a, "-fsdev");
@@ -201,7 +201,7 @@ static void start_qemu(struct lab *l, bool freeze)
 	int qmp[2], port[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, qmp) ||
-	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, port))
+		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, port))
 		die("socketpair: %s", strerror(errno));
 	for (int i = 0; i < 2; i++) {
 		qmp[i] = high(qmp[i]);
@@ -281,10 +281,10 @@ static bool qmp_begin(struct lab *l)
 	return qmp(l, NULL, "\"QMP\"") &&
 	       qmp(l, "{\"execute\":\"qmp_capabilities\"}", "\"return\"") &&
 	       qmp(l,
-		   "{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":["
-		   "{\"capability\":\"x-ignore-shared\",\"state\":true},"
-		   "{\"capability\":\"events\",\"state\":true}]}}",
-		   "\"return\"");
+		       "{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":["
+		       "{\"capability\":\"x-ignore-shared\",\"state\":true},"
+		       "{\"capability\":\"events\",\"state\":true}]}}",
+		       "\"return\"");
 }
 
 static bool resume(struct lab *l)
@@ -292,8 +292,8 @@ static bool resume(struct lab *l)
 	char command[4400];
 
 	snprintf(command, sizeof(command),
-		 "{\"execute\":\"migrate-incoming\",\"arguments\":{\"uri\":\"exec:cat '%s/state-%s'\"}}",
-		 l->state, l->memory);
+		"{\"execute\":\"migrate-incoming\",\"arguments\":{\"uri\":\"exec:cat '%s/state-%s'\"}}",
+		l->state, l->memory);
 	return qmp_begin(l) && qmp(l, command, "\"completed\"") &&
 	       qmp(l, "{\"execute\":\"cont\"}", "\"return\"");
 }
@@ -343,7 +343,7 @@ static bool write_all(int fd, const void *data, size_t len)
 static bool read_frame(struct lab *l, struct lab_frame *f, char *data)
 {
 	if (!read_all(l->port, f, sizeof(*f)) || f->len > LAB_FRAME_MAX ||
-	    !read_all(l->port, data, f->len))
+		!read_all(l->port, data, f->len))
 		return false;
 	data[f->len] = 0;
 	l->last_ms = now_ms();
@@ -428,7 +428,8 @@ static void take_input(struct lab *l)
 
 static bool pass_pending(struct lab *l)
 {
-	ssize_t n = send(l->port, l->pending + l->pos, l->len - l->pos, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t n =
+		send(l->port, l->pending + l->pos, l->len - l->pos, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	if (n > 0)
 		l->pos += n;
@@ -530,7 +531,7 @@ static void show_console(const struct lab *l)
 
 	fflush(stderr);
 	snprintf(command, sizeof(command), "tail -n 25 '%s' | sed 's/^/lab console: /' >&2",
-		 l->console);
+		l->console);
 	if (system(command))
 		say("no console output");
 }
@@ -590,8 +591,8 @@ static int freeze(struct lab *l)
 	if (ok && f.type == LAB_FAULT)
 		say(data);
 	snprintf(command, sizeof(command),
-		 "{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"exec:cat > '%s/state-%s.new'\"}}",
-		 l->state, l->memory);
+		"{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"exec:cat > '%s/state-%s.new'\"}}",
+		l->state, l->memory);
 	ok = ok && f.type == LAB_READY && qmp(l, "{\"execute\":\"stop\"}", "\"return\"") &&
 	     qmp(l, command, "\"completed\"");
 	stop_qemu(l);
