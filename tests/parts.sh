@@ -88,6 +88,15 @@ limit_jobs() {
 	done
 }
 
+part_lab() {
+	local status=0
+
+	has_kvm && return 0
+	"$repo/tests/lab/lab" --freeze
+	timeout -k 10 300 bats --tap "$repo/tests/lab/lab.bats" >"$logs/lab" 2>"$logs/lab.err" || status=$?
+	count_tap lab "$logs/lab" "$status"
+}
+
 part_vm() {
 	local all
 

@@ -14,48 +14,26 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "proto.h"
+#include "run.h"
 
 #define START_LIMIT_S	90 /* from the start of QEMU to the start of the command */
 #define SILENCE_LIMIT_S 90 /* the lab sends a frame every few seconds */
 #define FREEZE_LIMIT_S	180
-#define QMP_LIMIT_MS	60000
 
-enum { EXIT_LAB = 125, EXIT_TIMEOUT = 124 };
 enum outcome { COMMAND_ENDED, LAB_DIED, TIMED_OUT };
-
-struct lab {
-	/* options */
-	const char *state, *memory, *work, *modules;
-	int timeout_s;
-	bool tty, no_input;
-	char **argv;
-
-	/* one run */
-	pid_t qemu;
-	int qmp, port;
-	char console[4096];
-	bool started;
-	size_t input_sent;
-	int64_t begin_ms, last_ms;
-	char pending[sizeof(struct lab_frame) + LAB_CHUNK]; /* to the lab, not yet taken */
-	size_t pos, len;
-	int32_t status;
-};
 
 static struct termios saved_termios;
 static bool termios_changed;
-static volatile sig_atomic_t got_signal, window_changed;
+static volatile sig_atomic_t window_changed;
+volatile sig_atomic_t got_signal;
 
-static int64_t now_ms(void)
+int64_t now_ms(void)
 {
 	struct timespec ts;
 
@@ -70,7 +48,7 @@ static void restore_terminal(void)
 	termios_changed = false;
 }
 
-static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *fmt, ...)
+void die(const char *fmt, ...)
 {
 	va_list ap;
 
@@ -83,222 +61,10 @@ static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *fmt,
 	exit(EXIT_LAB);
 }
 
-static void say(const char *text)
+void say(const char *text)
 {
 	fprintf(stderr, "lab: %s\n", text);
 }
-
-/* QEMU */
-
-struct args {
-	char *v[96];
-	int n;
-};
-
-static void __attribute__((format(printf, 2, 3))) add(struct args *a, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	if (a->n + 1 >= (int)(sizeof(a->v) / sizeof(a->v[0])) ||
-		vasprintf(&a->v[a->n++], fmt, ap) < 0)
-		die("too many arguments for QEMU");
-	va_end(ap);
-	a->v[a->n] = NULL;
-}
-
-static void add_words(struct args *a, const char *words)
-{
-	char *copy = strdup(words);
-
-	for (char *w = strtok(copy, " "); w; w = strtok(NULL, " "))
-		add(a, "%s", w);
-	free(copy);
-}
-
-/* The same machine for freezing and resuming, but for how its memory is mapped. */
-static void qemu_args(const struct lab *l, struct args *a, bool freeze, int qmp, int port)
-{
-	add_words(a, "qemu-system-x86_64 -M q35 -accel tcg,thread=multi,tb-size=1024 "
-		     "-cpu max,+svm,-pku -smp 1 -bios qboot.rom "
-		     "-nodefaults -no-user-config -display none -no-reboot "
-		     "-machine memory-backend=mem,hpet=off,smm=off,vmport=off "
-		     "-device isa-debug-exit,iobase=0xf4,iosize=4 "
-		     "-device virtio-serial-pci,max_ports=2,ioeventfd=off "
-		     "-device virtserialport,chardev=port,nr=1 "
-		     "-device virtio-blk-pci,drive=scratch "
-		     "-device virtio-9p-pci,fsdev=root,mount_tag=root "
-		     "-device virtio-9p-pci,fsdev=work,mount_tag=work");
-	add(a, "-m");
-	add(a, "%s", l->memory);
-	add(a, "-kernel");
-	add(a, "%s/vmlinux", l->state);
-	add(a, "-initrd");
-	add(a, "%s/lab.cpio", l->state);
-	add(a, "-append");
-	add(a, "console=ttyS0 panic=-1 nohz=off highres=off mitigations=off nokaslr "
-	       "init_on_alloc=0 audit=0 tsc=reliable no_timer_check noreplace-smp "
-	       "cryptomgr.notests rcupdate.rcu_expedited=1 random.trust_cpu=on nowatchdog "
-	       "quiet");
-	add(a, "-object");
-	add(a, "memory-backend-file,id=mem,size=%s,mem-path=%s/ram-%s%s,share=%s", l->memory,
-		l->state, l->memory, freeze ? ".new" : "", freeze ? "on" : "off");
-	add(a, "-chardev");
-	add(a, "socket,id=qmp,fd=%d", qmp);
-	add(a, "-mon");
-	add(a, "chardev=qmp,mode=control");
-	add(a, "-chardev");
-	add(a, "socket,id=port,fd=%d", port);
-	add(a, "-serial");
-	add(a, "file:%s", l->console);
-	add(a, "-drive");
-	add(a, "file=%s/scratch,if=none,id=scratch,format=raw,snapshot=on,cache=unsafe", l->state);
-	add(a, "-fsdev");
-	add(a, "local,id=root,path=/,readonly=on,security_model=none,multidevs=remap");
-	add(a, "-fsdev");
-	add(a, "local,id=work,path=%s,security_model=none,multidevs=remap", l->work);
-	if (!freeze)
-		add_words(a, "-incoming defer -S");
-}
-
-static void exec_qemu(const struct lab *l, bool freeze, int qmp, int port, pid_t parent)
-{
-	struct args a = { .n = 0 };
-	sigset_t none;
-	int null = open("/dev/null", O_RDWR);
-
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	setpgid(0, 0); /* a terminal's Ctrl-C is for run.c to judge */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(1);
-	dup2(null, 0);
-	dup2(null, 1);
-	dup2(qmp, 3);
-	dup2(port, 4);
-	close_range(5, ~0U, 0);
-	qemu_args(l, &a, freeze, 3, 4);
-	execvp(a.v[0], a.v);
-	dprintf(2, "lab: %s: %s\n", a.v[0], strerror(errno));
-	_exit(EXIT_LAB);
-}
-
-/* Moves a descriptor out of the way of the numbers that exec_qemu gives out. */
-static int high(int fd)
-{
-	int up = fcntl(fd, F_DUPFD_CLOEXEC, 10);
-
-	if (up < 0)
-		die("dup: %s", strerror(errno));
-	close(fd);
-	return up;
-}
-
-static void start_qemu(struct lab *l, bool freeze)
-{
-	pid_t self = getpid();
-	int qmp[2], port[2];
-
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, qmp) ||
-		socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, port))
-		die("socketpair: %s", strerror(errno));
-	for (int i = 0; i < 2; i++) {
-		qmp[i] = high(qmp[i]);
-		port[i] = high(port[i]);
-	}
-	l->begin_ms = l->last_ms = now_ms();
-	l->started = false;
-	l->pos = l->len = 0;
-	l->qemu = fork();
-	if (l->qemu < 0)
-		die("fork: %s", strerror(errno));
-	if (l->qemu == 0)
-		exec_qemu(l, freeze, qmp[1], port[1], self);
-	close(qmp[1]);
-	close(port[1]);
-	l->qmp = qmp[0];
-	l->port = port[0];
-}
-
-static void stop_qemu(struct lab *l)
-{
-	if (l->qemu > 0) {
-		kill(l->qemu, SIGKILL);
-		while (waitpid(l->qemu, NULL, 0) < 0 && errno == EINTR)
-			;
-		close(l->qmp);
-		close(l->port);
-	}
-	l->qemu = 0;
-}
-
-/* Reads one line from QMP; false at its end or after the time limit. */
-static bool qmp_line(struct lab *l, char *line, size_t size)
-{
-	int64_t limit = now_ms() + QMP_LIMIT_MS;
-	size_t n = 0;
-
-	for (;;) {
-		struct pollfd p = { .fd = l->qmp, .events = POLLIN };
-		char c;
-
-		if (got_signal || now_ms() > limit)
-			return false;
-		if (poll(&p, 1, 500) <= 0)
-			continue;
-		if (read(l->qmp, &c, 1) != 1)
-			return false;
-		if (c == '\n')
-			break;
-		if (n + 1 < size)
-			line[n++] = c;
-	}
-	line[n] = 0;
-	return true;
-}
-
-/* Sends a command (if any) and reads until a line that holds WANT. */
-static bool qmp(struct lab *l, const char *command, const char *want)
-{
-	char line[4096];
-
-	if (command && write(l->qmp, command, strlen(command)) < 0)
-		return false;
-	while (qmp_line(l, line, sizeof(line))) {
-		if (strstr(line, "\"error\"") || strstr(line, "\"failed\"")) {
-			fprintf(stderr, "lab: QEMU says: %s\n", line);
-			return false;
-		}
-		if (strstr(line, want))
-			return true;
-	}
-	return false;
-}
-
-static bool qmp_begin(struct lab *l)
-{
-	return qmp(l, NULL, "\"QMP\"") &&
-	       qmp(l, "{\"execute\":\"qmp_capabilities\"}", "\"return\"") &&
-	       qmp(l,
-		       "{\"execute\":\"migrate-set-capabilities\",\"arguments\":{\"capabilities\":["
-		       "{\"capability\":\"x-ignore-shared\",\"state\":true},"
-		       "{\"capability\":\"events\",\"state\":true}]}}",
-		       "\"return\"");
-}
-
-static bool resume(struct lab *l)
-{
-	char command[4400];
-
-	snprintf(command, sizeof(command),
-		"{\"execute\":\"migrate-incoming\",\"arguments\":{\"uri\":\"exec:cat '%s/state-%s'\"}}",
-		l->state, l->memory);
-	return qmp_begin(l) && qmp(l, command, "\"completed\"") &&
-	       qmp(l, "{\"execute\":\"cont\"}", "\"return\"");
-}
-
-/* Frames */
 
 static bool read_all(int fd, void *data, size_t len)
 {
@@ -330,7 +96,7 @@ static bool write_all(int fd, const void *data, size_t len)
 			poll(&pfd, 1, -1);
 			continue;
 		}
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && errno == EINTR && !got_signal)
 			continue;
 		if (n <= 0)
 			return false;
@@ -450,10 +216,9 @@ static bool take_frame(struct lab *l, enum outcome *outcome)
 		l->started = true;
 		return true;
 	case LAB_OUT:
-		write_all(1, data, f.len);
-		return true;
 	case LAB_ERR:
-		write_all(2, data, f.len);
+		if (!write_all(f.type == LAB_OUT ? 1 : 2, data, f.len) && errno == EPIPE)
+			got_signal = SIGPIPE; /* nobody reads on */
 		return true;
 	case LAB_BEAT:
 		return true;
@@ -541,7 +306,7 @@ static enum outcome run_once(struct lab *l)
 	enum outcome outcome = LAB_DIED;
 
 	start_qemu(l, false);
-	if (resume(l) && send_job(l))
+	if (resume_state(l) && send_job(l))
 		outcome = carry(l);
 	stop_qemu(l);
 	if (outcome == LAB_DIED && !got_signal)
@@ -582,19 +347,15 @@ static int freeze(struct lab *l)
 	static char data[LAB_FRAME_MAX + 1];
 	struct pollfd p;
 	struct lab_frame f = { 0 };
-	char command[4400], from[4300], to[4200];
+	char from[4300], to[4200];
 	bool ok;
 
 	start_qemu(l, true);
 	p = (struct pollfd){ .fd = l->port, .events = POLLIN };
-	ok = qmp_begin(l) && poll(&p, 1, FREEZE_LIMIT_S * 1000) == 1 && read_frame(l, &f, data);
+	ok = poll(&p, 1, FREEZE_LIMIT_S * 1000) == 1 && read_frame(l, &f, data);
 	if (ok && f.type == LAB_FAULT)
 		say(data);
-	snprintf(command, sizeof(command),
-		"{\"execute\":\"migrate\",\"arguments\":{\"uri\":\"exec:cat > '%s/state-%s.new'\"}}",
-		l->state, l->memory);
-	ok = ok && f.type == LAB_READY && qmp(l, "{\"execute\":\"stop\"}", "\"return\"") &&
-	     qmp(l, command, "\"completed\"");
+	ok = ok && f.type == LAB_READY && save_state(l);
 	stop_qemu(l);
 	if (!ok) {
 		show_console(l);
