@@ -1,0 +1,46 @@
+/*
+ * The walls: what the process gives up, step by step, before the first guest instruction.
+ *
+ *	1. descriptors	 whatever the caller leaked into us is closed	sandbox_close_inherited()
+ *	2. no_new_privs	 nothing it could still exec gains privileges	sandbox_process()
+ *	3. capabilities	 all dropped, bounding set included		sandbox_process()
+ *	4. not dumpable	 no ptrace by the same user, no core files	sandbox_process()
+ *	5. io_uring	 each ring restricted to the operations and	worker_start()
+ *			 registered files of its worker
+ *	6. seccomp	 one filter for each kind of thread, put on by	sandbox_thread()
+ *			 the thread itself before its first work
+ *
+ * Privileges only ever shrink; later steps (namespaces, Landlock) go between 1 and 3. Steps 1 to 4
+ * run while the process has one thread, so they hold for every later one. What is opened for the
+ * set-up alone (kernel, initrd, /dev/kvm) is closed by whoever opened it, before step 2.
+ *
+ * The filters are compiled when the program is built (vmm/sandbox_gen.c, with libseccomp): a start
+ * only hands them to the kernel.
+ */
+#pragma once
+
+#include "util/error.h"
+
+enum sandbox_thread {
+	SANDBOX_MAIN,	  /* waits on signals, timers and stop requests; joins threads; cleans up */
+	SANDBOX_VCPU,	  /* KVM_RUN, register access for failure reports, worker_call() */
+	SANDBOX_WORKER,	  /* io_uring_enter, futex */
+	SANDBOX_USER_NET, /* the same and the sockets of libslirp */
+	SANDBOX_KINDS
+};
+
+/* Main, first thing in the program. Step 1: close everything but 0, 1 and 2. */
+void sandbox_close_inherited(void);
+
+/* Main, single-threaded. Steps 2 to 4. ERROR_HOST if one fails. */
+int sandbox_process(struct error *err);
+
+/*
+ * Main, after sandbox_process(). What a thread does that calls anything not on its list: the
+ * handler says which call it was, runs @restore (async-signal-safe; may be NULL) and ends the
+ * process with @status.
+ */
+int sandbox_handle_violations(void (*restore)(void), int status, struct error *err);
+
+/* The calling thread. Step 6. Returns 0 or -errno. */
+int sandbox_thread(enum sandbox_thread kind);
