@@ -73,7 +73,8 @@ struct virtio_queue {
 
 	/* Worker only. */
 	struct ring ring;
-	bool live; /* between start and idle: the ring may be touched */
+	bool live;   /* between start and idle: the ring may be touched */
+	bool failed; /* virtio_queue_fail() was said since the last start */
 	struct worker_event kick;
 	struct worker_task publish;
 	struct worker_call *quiescing; /* who waits for idle */
@@ -148,6 +149,26 @@ void virtio_queue_fail(struct virtio_queue *queue, const char *why);
  */
 void virtio_config_update(
 	struct virtio_device *device, unsigned offset, const void *data, unsigned len);
+
+/*
+ * Worker thread. May the device take chains from this queue? False before the start, from quiesce
+ * on, and after a fault. For work that a device has put off (worker_yield()).
+ */
+static inline bool virtio_queue_active(const struct virtio_queue *queue)
+{
+	return queue->live && !queue->quiescing && !queue->failed;
+}
+
+/* Any thread. What the transport offers to the driver: device->offered and the ring's own bits. */
+uint64_t virtio_device_offers(const struct virtio_device *device);
+
+/*
+ * The transport's (virtio/mmio.c), vCPU thread, under device->lock. Hand the ready queues to their
+ * workers; bring one queue to rest; bring all to rest and forget everything the driver said.
+ */
+void virtio_device_start(struct virtio_device *device);
+void virtio_queue_quiesce(struct virtio_queue *queue);
+void virtio_device_reset(struct virtio_device *device);
 
 static inline bool virtio_has(const struct virtio_device *device, unsigned feature_bit)
 {

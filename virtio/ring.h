@@ -14,7 +14,11 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-enum { RING_SIZE_MAX = 256 };
+enum {
+	RING_SIZE_MAX = 256,
+	/* Descriptors in one chain through an indirect table; a chain without one is limited by size. */
+	RING_CHAIN_MAX = 1024
+};
 
 /* What the driver said of the ring through the transport's registers. */
 struct ring_config {
@@ -34,6 +38,7 @@ struct ring {
 	const char *fault; /* what it was, for the log; constant string */
 	uint8_t *desc, *avail, *used;
 	uint16_t next_avail;	 /* free-running */
+	uint16_t seen_avail;	 /* the driver's index when it was last looked at */
 	uint16_t next_used;	 /* free-running: prepared, perhaps not yet published */
 	uint16_t published_used; /* what the guest has been shown */
 	uint16_t in_use;	 /* chains popped and not pushed */
