@@ -18,8 +18,7 @@ fetch() {
 	local folder=$1
 	shift
 	say "fetching $*"
-	(cd "$folder" && apt-get -q -o APT::Sandbox::User=root download "$@" >&2) ||
-		die "apt-get could not download $*; does apt-get update work?"
+	(cd "$folder" && apt-get -q -o APT::Sandbox::User=root download "$@" >&2)
 }
 
 # make_cached PATH COMMAND...: runs COMMAND TEMPORARY once to make the file or
