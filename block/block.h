@@ -2,8 +2,8 @@
  * A disk behind one opaque handle: requests in as SQEs, completions out, no bounce buffer.
  *
  * The frontend embeds a struct block_request in each of its own requests, fills it and calls
- * block_submit() on the worker thread; request->done() comes later on the same thread, exactly
- * once. Data moves straight between the file and request->iov, which points into guest memory.
+ * block_submit() on the worker thread; request->done() comes on the same thread, exactly once: later,
+ * or from inside block_submit() when nothing had to be done or the request is wrong. Data moves straight between the file and request->iov, which points into guest memory.
  */
 #pragma once
 
@@ -27,14 +27,16 @@ struct block_request {
 	bool unmap;	   /* WRITE_ZEROES: may punch a hole */
 	uint64_t offset;   /* bytes */
 	uint64_t len;	   /* bytes; for READ and WRITE the sum of iov */
-	struct iovec *iov; /* READ and WRITE; the backend may change it */
+	struct iovec *iov; /* READ and WRITE; must live until done() */
 	unsigned iov_count;
 
-	/* The backend's. */
+	/* The backend's; it changes offset, len, iov and what iov points to as it goes on. */
 	struct worker_op io;
 	struct block *block;
 	struct worker *worker;
 	int file;
+	uint8_t how;	 /* which way a range is cleared */
+	uint8_t retries; /* in a row, of a call that the kernel asked to repeat */
 };
 
 /*
@@ -53,7 +55,7 @@ int block_attach(struct block *block, struct worker *worker, struct error *err);
 void block_submit(struct block *block, struct worker *worker, struct block_request *request);
 
 /* Constant after block_open(). */
-uint64_t block_size(const struct block *block); /* bytes */
+uint64_t block_size(const struct block *block); /* bytes, a multiple of BLOCK_SECTOR */
 bool block_read_only(const struct block *block);
 bool block_can_discard(const struct block *block);
-unsigned block_size_logical(const struct block *block); /* preferred request unit, bytes */
+unsigned block_size_logical(const struct block *block); /* preferred request unit, bytes, 2^n */
