@@ -44,6 +44,12 @@ static const char *const user_net_calls[] = { "socket", "socketpair", "bind", "l
 	"fcntl", "fstat", "newfstatat", "lseek", "getrandom", "uname", "gettimeofday", "time",
 	NULL };
 
+/* What the run-time of a sanitizer does besides; only in such builds. */
+static const char *const sanitizer_calls[] = { "sigaltstack", "prctl", "sched_getaffinity",
+	"readlink", "prlimit64", "getrandom", "process_vm_readv", "pipe2", "read", "rt_sigaction",
+	"openat", "clone", "wait4", "ptrace", "getppid", "getdents64", "fstat", "newfstatat",
+	"lseek", "set_tid_address", NULL };
+
 static const unsigned long common_ioctls[] = { TCSETS, TCSETSW,
 	TCSETSF, /* the terminal, put back on any way out */
 	0 };
@@ -110,6 +116,8 @@ static scmp_filter_ctx begin(void)
 	/* A binary search instead of a long walk: the filter runs at every call. */
 	check(seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2), "optimize");
 	allow(ctx, common);
+	if (SANITIZED)
+		allow(ctx, sanitizer_calls);
 	allow_ioctls(ctx, common_ioctls);
 	return ctx;
 }
