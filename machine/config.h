@@ -61,6 +61,7 @@ struct vm_config {
 	const char *console_path;
 	unsigned timeout_ms; /* 0: none */
 	bool sandbox;
+	int violation_status; /* of the process, when a seccomp filter ends it */
 };
 
 /* The defaults: 1 CPU, 512 MiB, 1 worker, ACPI, console on stdio, sandbox on. */

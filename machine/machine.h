@@ -11,6 +11,7 @@
 #include "util/error.h"
 
 #include <signal.h>
+#include <stddef.h>
 
 struct machine;
 
@@ -34,3 +35,9 @@ struct machine_result {
 int machine_create(struct machine **out, const struct vm_config *config, struct error *err);
 int machine_run(struct machine *machine, struct machine_result *result, struct error *err);
 void machine_destroy(struct machine *machine); /* NULL is allowed */
+
+/*
+ * Main. The version in the kernel image's header ("6.1.0-55-cloud-amd64"), for whoever looks for
+ * its modules. 0; 1 and an empty string if the image carries none (ELF); -errno if it is no kernel.
+ */
+int machine_kernel_version(const char *path, char *buf, size_t size, struct error *err);
