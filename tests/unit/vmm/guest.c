@@ -2,6 +2,7 @@
 
 #include "util/macros.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -48,6 +49,7 @@ void guest_open(struct guest *g, uint64_t memory, unsigned cpus, struct guest_co
 		.gdt = GDT,
 		.gdt_limit = sizeof(gdt) - 1 };
 	struct error err = { 0 };
+	int r;
 
 	if (access("/dev/kvm", R_OK | W_OK) < 0) {
 		print_message("no usable /dev/kvm here\n");
@@ -56,7 +58,12 @@ void guest_open(struct guest *g, uint64_t memory, unsigned cpus, struct guest_co
 	memset(g, 0, sizeof(*g));
 	sem_init(&g->ready, 0, 0);
 	sem_init(&g->gate, 0, 0);
-	if (vm_create(&g->vm, memory, &err) < 0 || vm_add_cpus(&g->vm, cpus, &err) < 0)
+	r = vm_create(&g->vm, memory, &err);
+	if (r == -ENOMEM) {
+		print_message("%s\n", err.msg);
+		skip();
+	}
+	if (r < 0 || vm_add_cpus(&g->vm, cpus, &err) < 0)
 		fail_msg("%s", err.msg);
 	assert_int_equal(bus_add(&g->vm.pio, 0xf4, 1, &stop_ops, &g->vm, &err), 0);
 	write_tables(&g->vm.memory);
