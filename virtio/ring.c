@@ -38,6 +38,7 @@ struct desc {
 struct table {
 	const uint8_t *at;
 	uint32_t entries;
+	bool indirect;
 };
 
 static int fault(struct ring *ring, const char *why)
@@ -174,7 +175,7 @@ static int enter_indirect(struct ring *ring, struct table *table, const struct d
 {
 	if (!ring->indirect)
 		return fault(ring, "an indirect descriptor without the feature");
-	if (table->at != ring->desc)
+	if (table->indirect)
 		return fault(ring, "an indirect descriptor inside an indirect table");
 	if (d->flags & VRING_DESC_F_NEXT)
 		return fault(ring, "an indirect descriptor with a next one");
@@ -182,6 +183,7 @@ static int enter_indirect(struct ring *ring, struct table *table, const struct d
 		return fault(ring, "an indirect table's length is not a multiple of 16");
 	table->at = memory_at(ring->mem, d->addr, d->len);
 	table->entries = d->len / DESC_BYTES;
+	table->indirect = true;
 	if (!table->at)
 		return fault(ring, "an indirect table is not in memory");
 	return 0;
