@@ -10,6 +10,7 @@ enum { LINE_MAX_BYTES = 2048, LIMIT_LINES = 10, LIMIT_SECONDS = 10 };
 
 static enum log_level log_level_now = LOG_LEVEL_WARN;
 static enum log_format log_format_now = LOG_FORMAT_TEXT;
+static _Atomic bool log_returns;
 
 static const char *const level_names[] = { "error", "warning", "info", "debug" };
 
@@ -22,6 +23,11 @@ void log_setup(enum log_level level, enum log_format format)
 bool log_enabled(enum log_level level)
 {
 	return level <= log_level_now;
+}
+
+void log_carriage_return(bool on)
+{
+	atomic_store(&log_returns, on);
 }
 
 /* Append @msg to @out as the inside of a JSON string; always leaves room for a closing quote. */
@@ -64,6 +70,10 @@ static void emit(enum log_level level, const char *msg)
 	} else {
 		n = (size_t)snprintf(line, sizeof(line), "microvm: %s: %.*s\n", level_names[level],
 			LINE_MAX_BYTES, msg);
+	}
+	if (atomic_load(&log_returns)) {
+		line[n - 1] = '\r';
+		line[n++] = '\n';
 	}
 	/* A log that cannot be written has nowhere to say so. */
 	if (write(STDERR_FILENO, line, n) < 0)

@@ -1,7 +1,7 @@
 /*
  * The log: one line a message on standard error, as text or as JSON. May be called from any
- * thread; a line is written with one write(2). The level and format are the program's only
- * globals, set once by main before any thread starts.
+ * thread; a line is written with one write(2). The level and format are globals, set once by
+ * main before any thread starts.
  */
 #pragma once
 
@@ -14,6 +14,12 @@ enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 void log_setup(enum log_level level, enum log_format format);
 bool log_enabled(enum log_level level);
+
+/*
+ * Any thread, async-signal-safe: whether a line must end in a carriage return as well, because
+ * standard error is a terminal in raw mode.
+ */
+void log_carriage_return(bool on);
 
 void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
