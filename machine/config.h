@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include "util/error.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -66,3 +68,9 @@ struct vm_config {
 
 /* The defaults: 1 CPU, 512 MiB, 1 worker, ACPI, console on stdio, sandbox on. */
 void vm_config_init(struct vm_config *config);
+
+/*
+ * What can be told to be wrong from the numbers alone: -EINVAL with ERROR_USAGE, the message naming
+ * the option. (What needs a look at the host or at a file comes later, from machine_create().)
+ */
+int vm_config_check(const struct vm_config *config, struct error *err);
