@@ -4,7 +4,8 @@
  *	0xf4		  exit port: one byte written becomes the machine's exit status
  *	0x600, 0x601	  ACPI sleep control and status (hardware-reduced): SLP_TYP 5 powers off
  *	0x602		  ACPI reset register
- *	0x60 - 0x64	  keyboard controller: only "pulse the reset line" (0xfe to 0x64)
+ *	0x60 - 0x64	  keyboard controller: only "pulse the reset line" (0xfe to 0x64); its
+ *			  status says that no keyboard answers
  *	0x70, 0x71	  clock and CMOS: always 0, which Linux takes for "no update in progress"
  *
  * A reset after a kernel panic is told from a wanted one by the warm-boot flag, the word at 0x472

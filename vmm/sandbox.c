@@ -31,7 +31,7 @@ static int drop_capabilities(struct error *err)
 	for (cap_value_t cap = 0; cap_get_bound(cap) >= 0; cap++)
 		if (cap_drop_bound(cap) < 0 && errno != EPERM)
 			r = -errno;
-	if (cap_reset_ambient() < 0 && errno != EINVAL)
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 && errno != EINVAL)
 		r = -errno;
 	if (cap_set_proc(none) < 0)
 		r = -errno;

@@ -89,10 +89,11 @@ int vm_create(struct vm *vm, uint64_t memory_bytes, struct error *err)
 		goto fail;
 	}
 	vm->vm_fd = r;
-	r = set_platform(vm, err);
+	/* In this order: with interrupt controllers there, a new memory slot waits for readers. */
+	r = set_memory(vm, err);
 	if (r < 0)
 		goto fail;
-	r = set_memory(vm, err);
+	r = set_platform(vm, err);
 	if (r < 0)
 		goto fail;
 	return 0;

@@ -393,7 +393,6 @@ static int thread_begin(struct worker *w)
 	int r = 0;
 
 	pthread_setname_np(pthread_self(), w->name);
-	io_uring_register_ring_fd(&w->ring); /* saves a reference count a call; may be refused */
 	r = io_uring_enable_rings(&w->ring);
 	if (r < 0)
 		return r;

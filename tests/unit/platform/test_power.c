@@ -89,8 +89,9 @@ static void test_first_wins(void **state)
 /* Linux polls these until they read as idle. */
 static void test_reads(void **state)
 {
-	static const uint16_t ports[] = { 0x60, 0x64, 0x70, 0x71, 0xf4, 0x600, 0x601 };
+	static const uint16_t ports[] = { 0x60, 0x70, 0x71, 0xf4, 0x600, 0x601 };
 	struct vm vm;
+	uint8_t status = 0xff;
 
 	vm_open(&vm);
 	for (unsigned i = 0; i < ARRAY_SIZE(ports); i++) {
@@ -99,6 +100,8 @@ static void test_reads(void **state)
 		bus_read(&vm.pio, ports[i], &v, 1);
 		assert_int_equal(v, 0);
 	}
+	bus_read(&vm.pio, 0x64, &status, 1);
+	assert_int_equal(status, 1); /* something to read for ever, always room to write */
 	vm_end(&vm);
 }
 
