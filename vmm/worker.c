@@ -40,6 +40,7 @@ struct worker {
 	struct io_uring ring;
 	struct task_list now;  /* to run at the end of this turn */
 	struct task_list next; /* to run at the end of the next one */
+	uint64_t turns;
 	bool stopping;
 	struct log_limit complaints;
 
@@ -212,6 +213,11 @@ void worker_yield(struct worker *w, struct worker_task *task)
 	task_list_add(&w->next, task);
 }
 
+uint64_t worker_turn(const struct worker *w)
+{
+	return w->turns;
+}
+
 void worker_cancel(struct worker *w, struct worker_op *op)
 {
 	struct io_uring_sqe *sqe = worker_sqe(w);
@@ -356,6 +362,7 @@ static void turn(struct worker *w)
 	bool busy = take_yielded(w);
 	int r;
 
+	w->turns++;
 	r = busy ? io_uring_submit_and_get_events(&w->ring) : io_uring_submit_and_wait(&w->ring, 1);
 	if (r < 0 && r != -EINTR && r != -EAGAIN && r != -EBUSY)
 		log_limited(&w->complaints, LOG_LEVEL_ERROR, "%s: io_uring_enter: %s", w->name,

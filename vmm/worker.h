@@ -138,6 +138,12 @@ void worker_defer(struct worker *w, struct worker_task *task);
 void worker_yield(struct worker *w, struct worker_task *task);
 
 /*
+ * Worker thread. The number of this turn. What is submitted in one turn and needs no waiting
+ * completes in the next.
+ */
+uint64_t worker_turn(const struct worker *w);
+
+/*
  * Any thread but a worker's own, while the worker runs. Has the worker run @call and waits until
  * worker_call_done() is said.
  */

@@ -28,6 +28,7 @@ struct worker {
 	fake_worker_hook hook;
 	void *hook_ctx;
 	bool hold;
+	uint64_t turns;
 };
 
 struct worker *fake_worker_new(void)
@@ -151,6 +152,11 @@ void worker_yield(struct worker *w, struct worker_task *task)
 	add_task(&w->next, task);
 }
 
+uint64_t worker_turn(const struct worker *w)
+{
+	return w->turns;
+}
+
 void worker_cancel(struct worker *w, struct worker_op *op)
 {
 	for (unsigned i = w->head; i != w->tail; i++)
@@ -260,6 +266,7 @@ bool fake_worker_turn(struct worker *w)
 	struct worker_task *yielded = w->next;
 	bool any;
 
+	w->turns++;
 	w->next = NULL;
 	any = run_events(w);
 	any |= run_entries(w);
