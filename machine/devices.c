@@ -1,0 +1,215 @@
+/*
+ * The devices of a machine: each is made, its queues are given to workers, its window goes on the
+ * MMIO bus, its doorbells and its interrupt are wired to KVM.
+ *
+ * Device n has the window LAYOUT_VIRTIO + n * stride and GSI base + n, in this order: console,
+ * entropy, disks, networks.
+ */
+#include "machine/internal.h"
+
+#include "util/macros.h"
+#include "virtio/blk.h"
+#include "virtio/console.h"
+#include "virtio/net.h"
+#include "virtio/rng.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct worker *next_worker(struct machine *m)
+{
+	return m->worker[m->next_worker++ % m->config->workers];
+}
+
+/* Take @device over (destroyed with the machine) and wire it to the guest. */
+static int add(struct machine *m, struct virtio_device *device,
+	void (*destroy)(struct virtio_device *device), struct error *err)
+{
+	unsigned n = m->devices;
+	gpa_t base = LAYOUT_VIRTIO + n * LAYOUT_VIRTIO_STRIDE;
+	int r;
+
+	if (n == LAYOUT_VIRTIO_MAX) {
+		destroy(device);
+		return error_set(err, ERROR_USAGE, ENOSPC,
+			"too many devices: the machine has interrupts for %d", LAYOUT_VIRTIO_MAX);
+	}
+	m->device[m->devices++] = (struct machine_device){ device, destroy };
+	r = bus_add(&m->vm.mmio, base, VIRTIO_MMIO_WINDOW, &virtio_mmio_ops, device, err);
+	for (unsigned q = 0; q < device->queues && r == 0; q++)
+		r = vm_ioeventfd(
+			&m->vm, base + VIRTIO_MMIO_NOTIFY, 4, q, device->queue[q].kick_fd, err);
+	if (r == 0)
+		r = vm_irqfd(&m->vm, LAYOUT_VIRTIO_GSI_BASE + n, device->irq_fd, err);
+	return r;
+}
+
+static int add_serial(struct machine *m, struct error *err)
+{
+	int r = serial_create(&m->serial, m->console, err);
+
+	if (r == 0)
+		r = bus_add(&m->vm.pio, LAYOUT_PORT_SERIAL, SERIAL_PORTS, &serial_bus_ops,
+			m->serial, err);
+	if (r == 0)
+		r = vm_irqfd(&m->vm, LAYOUT_SERIAL_GSI, serial_irq_fd(m->serial), err);
+	return r;
+}
+
+static int add_console(struct machine *m, struct error *err)
+{
+	struct virtio_device *device;
+	int r = virtio_console_create(&device, &m->vm.memory, m->console, err);
+
+	if (r < 0)
+		return r;
+	r = add(m, device, virtio_console_destroy, err);
+	if (r < 0)
+		return r;
+	m->console_device = device;
+	return virtio_console_attach(device, m->worker[0], err);
+}
+
+static int add_rng(struct machine *m, struct error *err)
+{
+	struct virtio_device *device;
+	int r = virtio_rng_create(&device, &m->vm.memory, "rng0", err);
+
+	if (r < 0)
+		return r;
+	r = add(m, device, virtio_rng_destroy, err);
+	return r < 0 ? r : virtio_rng_attach(device, m->worker[0], err);
+}
+
+/* A disk gets as many queues as there are workers to serve them and CPUs to fill them. */
+static int add_disk(struct machine *m, unsigned i, struct error *err)
+{
+	const struct vm_disk *disk = &m->config->disk[i];
+	unsigned queues = MIN(m->config->workers, m->config->cpus);
+	struct virtio_blk_params p = { .mem = &m->vm.memory, .queues = queues };
+	struct virtio_device *device;
+	char label[16];
+	int r;
+
+	snprintf(label, sizeof(label), "blk%u", i);
+	r = block_open(&m->disk[i], disk->path, disk->read_only, err);
+	if (r < 0) {
+		error_prefix(err, i == 0 && m->config->has_root ? "--rootfs" : "--disk");
+		return r;
+	}
+	p.block = m->disk[i];
+	p.label = label;
+	r = virtio_blk_create(&device, &p, err);
+	if (r < 0)
+		return r;
+	r = add(m, device, virtio_blk_destroy, err);
+	for (unsigned q = 0; q < queues && r == 0; q++) {
+		struct worker *worker = next_worker(m);
+
+		r = block_attach(m->disk[i], worker, err);
+		if (r == 0)
+			r = virtio_queue_assign(device, q, worker, err);
+	}
+	return r;
+}
+
+static int open_net(struct machine *m, unsigned i, struct error *err)
+{
+	const struct vm_net *net = &m->config->net[i];
+	struct net_forward forward[VM_FORWARDS_MAX];
+
+	if (net->kind == VM_NET_TAP)
+		return net_open_tap(&m->net[i], net->tap, net->queue_pairs, err);
+	for (unsigned f = 0; f < net->forwards; f++)
+		forward[f] = (struct net_forward){
+			.udp = net->forward[f].udp,
+			.host_addr = net->forward[f].host_addr,
+			.host_port = net->forward[f].host_port,
+			.guest_port = net->forward[f].guest_port,
+		};
+	return error_set(err, ERROR_USAGE, ENOSYS, "user: not there yet"); (void)forward;
+}
+
+/* User-mode networking has a worker of its own: its seccomp filter must let sockets through. */
+static int net_worker(struct machine *m, unsigned i, struct worker **out, struct error *err)
+{
+	char name[16];
+	struct worker_params p = {
+		.name = name, .kind = WORKER_USER_NET, .sandbox = m->config->sandbox
+	};
+	int r;
+
+	snprintf(name, sizeof(name), "usernet%u", i);
+	r = worker_create(out, &p, err);
+	if (r == 0)
+		m->worker[m->workers++] = *out;
+	return r;
+}
+
+static int add_net(struct machine *m, unsigned i, struct error *err)
+{
+	const struct vm_net *net = &m->config->net[i];
+	struct virtio_net_params p = { .mem = &m->vm.memory };
+	struct worker *served_by[NET_PAIRS_MAX];
+	struct virtio_device *device;
+	unsigned workers = 1;
+	char label[16];
+	int r;
+
+	snprintf(label, sizeof(label), "net%u", i);
+	r = open_net(m, i, err);
+	if (r < 0) {
+		error_prefix(err, "--net");
+		return r;
+	}
+	p.net = m->net[i];
+	p.label = label;
+	if (net->has_mac)
+		memcpy(p.mac, net->mac, sizeof(p.mac));
+	else
+		net_default_mac(p.net, i, p.mac);
+	if (net_worker_kind(p.net) == WORKER_USER_NET) {
+		r = net_worker(m, i, &served_by[0], err);
+		if (r < 0)
+			return r;
+	} else {
+		workers = MIN(net_pairs(p.net), m->config->workers);
+		for (unsigned w = 0; w < workers; w++)
+			served_by[w] = next_worker(m);
+	}
+	r = virtio_net_create(&device, &p, err);
+	if (r < 0)
+		return r;
+	r = add(m, device, virtio_net_destroy, err);
+	return r < 0 ? r : virtio_net_assign(device, served_by, workers, err);
+}
+
+int machine_add_devices(struct machine *m, struct error *err)
+{
+	int r = add_serial(m, err);
+
+	if (r == 0 && m->config->console != VM_CONSOLE_NONE && !machine_serial_console(m->config))
+		r = add_console(m, err);
+	if (r == 0)
+		r = add_rng(m, err);
+	for (unsigned i = 0; i < m->config->disks && r == 0; i++)
+		r = add_disk(m, i, err);
+	for (unsigned i = 0; i < m->config->nets && r == 0; i++)
+		r = add_net(m, i, err);
+	return r;
+}
+
+void machine_remove_devices(struct machine *m)
+{
+	while (m->devices > 0) {
+		struct machine_device *d = &m->device[--m->devices];
+
+		d->destroy(d->device);
+	}
+	for (unsigned i = VM_NETS_MAX; i-- > 0;)
+		net_close(m->net[i]);
+	for (unsigned i = VM_DISKS_MAX; i-- > 0;)
+		block_close(m->disk[i]);
+	serial_destroy(m->serial);
+}

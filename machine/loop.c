@@ -1,0 +1,126 @@
+/*
+ * What main does while the guest runs: wait for the first reason to stop.
+ */
+#include "machine/internal.h"
+
+#include "util/log.h"
+#include "virtio/console.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+/* What main takes from a descriptor; all else is blocked in every thread, faults aside. */
+static void loop_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	sigaddset(set, SIGINT);
+	sigaddset(set, SIGTERM);
+	sigaddset(set, SIGHUP);
+	sigaddset(set, SIGQUIT);
+	sigaddset(set, SIGWINCH);
+}
+
+void machine_block_signals(void)
+{
+	sigset_t set;
+
+	loop_signals(&set);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of that write */
+}
+
+int machine_loop_create(struct machine *m, struct error *err)
+{
+	sigset_t set;
+
+	loop_signals(&set);
+	m->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (m->signal_fd < 0)
+		return error_set(err, ERROR_HOST, errno, "cannot make a signalfd: %m");
+	m->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (m->timer_fd < 0)
+		return error_set(err, ERROR_HOST, errno, "cannot make a timerfd: %m");
+	if (m->config->timeout_ms) {
+		struct itimerspec t = { .it_value = { m->config->timeout_ms / 1000,
+						m->config->timeout_ms % 1000 * 1000000L } };
+
+		timerfd_settime(m->timer_fd, 0, &t, NULL);
+	}
+	return 0;
+}
+
+void machine_loop_destroy(struct machine *m)
+{
+	if (m->signal_fd >= 0)
+		close(m->signal_fd);
+	if (m->timer_fd >= 0)
+		close(m->timer_fd);
+	m->signal_fd = m->timer_fd = -1;
+}
+
+static void result_of_stop(struct machine *m, struct machine_result *result)
+{
+	static const enum machine_end ends[] = {
+		[VM_STOP_POWEROFF] = MACHINE_POWERED_OFF,
+		[VM_STOP_RESET] = MACHINE_REBOOTED,
+		[VM_STOP_STATUS] = MACHINE_REPORTED,
+		[VM_STOP_PANIC] = MACHINE_PANICKED,
+		[VM_STOP_FAULT] = MACHINE_PANICKED,
+		[VM_STOP_FAILED] = MACHINE_FAILED,
+		[VM_STOP_HOST] = MACHINE_LEFT,
+	};
+
+	result->end = ends[atomic_load(&m->vm.stop_reason)];
+	result->status = atomic_load(&m->vm.stop_value);
+	/* The console's reader went away: as if SIGPIPE had ended us. */
+	if (result->end == MACHINE_LEFT && result->status)
+		result->end = MACHINE_SIGNALLED;
+}
+
+/* True if a signal arrived that ends the machine. */
+static bool take_signals(struct machine *m, struct machine_result *result)
+{
+	struct signalfd_siginfo info;
+
+	while (read(m->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		if (info.ssi_signo == SIGWINCH) {
+			if (m->console_device)
+				virtio_console_resized(m->console_device);
+			continue;
+		}
+		*result = (struct machine_result){ MACHINE_SIGNALLED, (int)info.ssi_signo };
+		return true;
+	}
+	return false;
+}
+
+void machine_loop(struct machine *m, struct machine_result *result)
+{
+	struct pollfd fds[] = {
+		{ .fd = m->vm.stop_fd, .events = POLLIN },
+		{ .fd = m->signal_fd, .events = POLLIN },
+		{ .fd = m->timer_fd, .events = POLLIN },
+	};
+
+	for (;;) {
+		if (poll(fds, 3, -1) < 0 && errno != EINTR) {
+			vm_fail(&m->vm, "poll: %s", strerror(errno));
+			fds[0].revents = POLLIN;
+		}
+		if (fds[0].revents) {
+			result_of_stop(m, result);
+			return;
+		}
+		if (fds[1].revents && take_signals(m, result))
+			return;
+		if (fds[2].revents) {
+			*result = (struct machine_result){ .end = MACHINE_TIMED_OUT };
+			return;
+		}
+	}
+}
