@@ -10,20 +10,31 @@
 
 /* What the initramfs must bring to life. */
 struct rootfs_needs {
-	const char *kernel_version; /* as in the bzImage header */
-	const char *modules_dir;    /* NULL: /lib/modules/VERSION */
-	const char
-		*root_image; /* raw image whose file system decides a module; NULL: no root disk */
-	bool root_read_only;
-	bool net;     /* virtio_net */
-	bool console; /* virtio_console */
+	const char *kernel_version; /* as in the bzImage header; NULL: not known */
+	/*
+	 * The directory with modules.dep, or one that has it in VERSION/ or lib/modules/VERSION/.
+	 * NULL: /lib/modules/VERSION.
+	 */
+	const char *modules_dir;
+	/*
+	 * Raw image whose file system decides a module, and whose partition table (if it has one)
+	 * decides which partition root=/dev/vda means. NULL: no root disk.
+	 */
+	const char *root_image;
+	bool root_read_only; /* the disk is attached read-only: the guest mounts it so */
+	bool net;	     /* virtio_net */
+	bool console;	     /* virtio_console */
 };
 
 /*
  * Build the initramfs and return an open, sealed descriptor (memfd) in *@fd, ready for boot/, with
  * the modules this machine's devices and root file system need, in dependency order, unpacked
- * (.ko, .ko.xz, .ko.zst), and the guest program as /init.
- * Returns 1 and *@fd = -1 if there are no modules for this kernel (nothing to build; *@err says
- * where it looked), 0 on success, or -errno with ERROR_IMAGE for broken or unsuitable modules.
+ * (.ko, .ko.xz, .ko.zst, .ko.gz), and the guest program as /init (guest/initramfs.h says what is
+ * in it). The root image is only read, and only its first few hundred KiB.
+ *
+ * Returns 0 on success; 1 and *@fd = -1 if there is nothing to build, and *@err says why: there
+ * are no modules for this kernel where they would be by default, or the kernel has everything that
+ * this machine needs built in; or -errno with ERROR_IMAGE for modules or a root image that are
+ * missing where they were said to be, broken, or not suitable. Main thread, before the walls.
  */
 int rootfs_initramfs(int *fd, const struct rootfs_needs *needs, struct error *err);

@@ -1,0 +1,128 @@
+/*
+ * The few system calls that the guest program makes, straight: there is no C library here. Each
+ * returns what the kernel returns, a negative errno on failure. What is not commented is as in
+ * section 2 of the manual.
+ */
+#pragma once
+
+#if defined(__x86_64__)
+#include "guest/sys_x86_64.h"
+#else
+#error "the guest program is not ported to this architecture"
+#endif
+
+#include <linux/errno.h>
+#include <linux/fcntl.h>
+#include <linux/mount.h>
+#include <linux/reboot.h>
+#include <linux/time_types.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#define SYS_PTR(p) ((long)(uintptr_t)(p))
+
+#define SYS_MODE_BLOCK 0060000 /* S_IFBLK: linux/stat.h hides it where glibc has been included */
+
+static inline long sys_open(const char *path, int flags)
+{
+	return sys_call(__NR_openat, AT_FDCWD, SYS_PTR(path), flags | O_CLOEXEC, 0, 0);
+}
+
+static inline long sys_close(int fd)
+{
+	return sys_call(__NR_close, fd, 0, 0, 0, 0);
+}
+
+static inline long sys_read(int fd, void *buf, size_t len)
+{
+	return sys_call(__NR_read, fd, SYS_PTR(buf), (long)len, 0, 0);
+}
+
+static inline long sys_write(int fd, const void *buf, size_t len)
+{
+	return sys_call(__NR_write, fd, SYS_PTR(buf), (long)len, 0, 0);
+}
+
+static inline long sys_ioctl(int fd, unsigned long request, long arg)
+{
+	return sys_call(__NR_ioctl, fd, (long)request, arg, 0, 0);
+}
+
+/* Without FD_CLOEXEC. @to may be @from. */
+static inline long sys_dup2(int from, int to)
+{
+	if (from == to)
+		return sys_call(__NR_fcntl, from, F_SETFD, 0, 0, 0);
+	return sys_call(__NR_dup3, from, to, 0, 0, 0);
+}
+
+static inline long sys_mknod(const char *path, unsigned mode, unsigned dev)
+{
+	return sys_call(__NR_mknodat, AT_FDCWD, SYS_PTR(path), mode, dev, 0);
+}
+
+static inline long sys_unlink(const char *path)
+{
+	return sys_call(__NR_unlinkat, AT_FDCWD, SYS_PTR(path), 0, 0, 0);
+}
+
+static inline long sys_mount(const char *what, const char *where, const char *type,
+	unsigned long flags, const char *data)
+{
+	return sys_call(__NR_mount, SYS_PTR(what), SYS_PTR(where), SYS_PTR(type), (long)flags,
+		SYS_PTR(data));
+}
+
+/* @where goes from sight at once, and for good when nothing uses it any more. */
+static inline long sys_detach(const char *where)
+{
+	return sys_call(__NR_umount2, SYS_PTR(where), 2 /* MNT_DETACH */, 0, 0, 0);
+}
+
+static inline long sys_chdir(const char *path)
+{
+	return sys_call(__NR_chdir, SYS_PTR(path), 0, 0, 0, 0);
+}
+
+static inline long sys_chroot(const char *path)
+{
+	return sys_call(__NR_chroot, SYS_PTR(path), 0, 0, 0, 0);
+}
+
+static inline long sys_finit_module(int fd, const char *params)
+{
+	return sys_call(__NR_finit_module, fd, SYS_PTR(params), 0, 0, 0);
+}
+
+static inline long sys_execve(const char *path, char *const *argv, char *const *envp)
+{
+	return sys_call(__NR_execve, SYS_PTR(path), SYS_PTR(argv), SYS_PTR(envp), 0, 0);
+}
+
+static inline void sys_sleep_ms(unsigned ms)
+{
+	struct __kernel_timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
+
+	sys_call(__NR_nanosleep, SYS_PTR(&t), 0, 0, 0, 0);
+}
+
+/* Milliseconds of CLOCK_MONOTONIC. */
+static inline uint64_t sys_now_ms(void)
+{
+	struct __kernel_timespec t = { 0 };
+
+	sys_call(__NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, SYS_PTR(&t), 0, 0, 0);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static inline void sys_restart(void)
+{
+	sys_call(__NR_reboot, (long)LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+		LINUX_REBOOT_CMD_RESTART, 0, 0);
+}
+
+static inline void __attribute__((noreturn)) sys_exit(int status)
+{
+	for (;;)
+		sys_call(__NR_exit_group, status, 0, 0, 0, 0);
+}

@@ -1,0 +1,193 @@
+#include "rootfs/unpack.h"
+
+#include "util/cleanup.h"
+#include "util/macros.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <lzma.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <zlib.h>
+#include <zstd.h>
+
+/* Memory that an xz file may ask for: modules are packed with dictionaries of 2 MiB or less. */
+#define XZ_MEMORY_MAX (256 * MIB)
+#define FILE_MAX      (128 * MIB)
+
+struct unpack {
+	void *xz, *zstd, *gzip; /* dlopen() handles */
+	__typeof__(lzma_stream_buffer_decode) *xz_decode;
+	__typeof__(ZSTD_decompress) *zstd_decompress;
+	__typeof__(ZSTD_isError) *zstd_is_error;
+	__typeof__(inflateInit2_) *inflate_init;
+	__typeof__(inflate) *inflate;
+	__typeof__(inflateEnd) *inflate_end;
+};
+
+int unpack_open(struct unpack **out, struct error *err)
+{
+	*out = calloc(1, sizeof(**out));
+	return *out ? 0 : error_set(err, ERROR_HOST, ENOMEM, "out of memory");
+}
+
+void unpack_close(struct unpack *unpack)
+{
+	if (!unpack)
+		return;
+	if (unpack->xz)
+		dlclose(unpack->xz);
+	if (unpack->zstd)
+		dlclose(unpack->zstd);
+	if (unpack->gzip)
+		dlclose(unpack->gzip);
+	free(unpack);
+}
+
+/* Load @library unless it is there already. */
+static int load(void **handle, const char *library, const char *package, const char *path,
+	struct error *err)
+{
+	if (!*handle)
+		*handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
+	if (!*handle)
+		return error_set(err, ERROR_HOST, ENOENT,
+			"%s is compressed, and %s cannot be loaded to unpack it: install %s", path,
+			library, package);
+	return 0;
+}
+
+static int odd_library(const char *library, struct error *err)
+{
+	return error_set(err, ERROR_HOST, ENOSYS,
+		"%s lacks functions that unpack kernel modules: install another version", library);
+}
+
+static int damaged(const char *path, const char *format, struct error *err)
+{
+	return error_set(err, ERROR_IMAGE, EINVAL,
+		"%s: damaged or cut short (%s data); install the kernel's package again", path,
+		format);
+}
+
+static int unpack_xz(struct unpack *u, const char *path, const uint8_t *in, size_t in_len,
+	uint8_t *out, size_t room, size_t *len, struct error *err)
+{
+	uint64_t memory = XZ_MEMORY_MAX;
+	size_t in_at = 0;
+	lzma_ret ret;
+
+	if (load(&u->xz, "liblzma.so.5", "liblzma5", path, err) < 0)
+		return -ENOENT;
+	u->xz_decode = dlsym(u->xz, "lzma_stream_buffer_decode");
+	if (!u->xz_decode)
+		return odd_library("liblzma.so.5", err);
+	*len = 0;
+	ret = u->xz_decode(&memory, 0, NULL, in, &in_at, in_len, out, len, room);
+	if (ret == LZMA_BUF_ERROR && *len == room)
+		return -EFBIG;
+	return ret == LZMA_OK ? 0 : damaged(path, "xz", err);
+}
+
+static int unpack_zstd(struct unpack *u, const char *path, const uint8_t *in, size_t in_len,
+	uint8_t *out, size_t room, size_t *len, struct error *err)
+{
+	if (load(&u->zstd, "libzstd.so.1", "libzstd1", path, err) < 0)
+		return -ENOENT;
+	u->zstd_decompress = dlsym(u->zstd, "ZSTD_decompress");
+	u->zstd_is_error = dlsym(u->zstd, "ZSTD_isError");
+	if (!u->zstd_decompress || !u->zstd_is_error)
+		return odd_library("libzstd.so.1", err);
+	*len = u->zstd_decompress(out, room, in, in_len);
+	if (u->zstd_is_error(*len))
+		return damaged(path, "zstd", err);
+	return 0;
+}
+
+static int unpack_gzip(struct unpack *u, const char *path, const uint8_t *in, size_t in_len,
+	uint8_t *out, size_t room, size_t *len, struct error *err)
+{
+	z_stream z = { .next_in = (uint8_t *)in, .next_out = out };
+	int ret;
+
+	if (load(&u->gzip, "libz.so.1", "zlib1g", path, err) < 0)
+		return -ENOENT;
+	u->inflate_init = dlsym(u->gzip, "inflateInit2_");
+	u->inflate = dlsym(u->gzip, "inflate");
+	u->inflate_end = dlsym(u->gzip, "inflateEnd");
+	if (!u->inflate_init || !u->inflate || !u->inflate_end)
+		return odd_library("libz.so.1", err);
+	z.avail_in = (unsigned)in_len; /* at most FILE_MAX */
+	z.avail_out = (unsigned)MIN(room, (size_t)UINT32_MAX);
+	if (u->inflate_init(&z, 15 + 16 /* a gzip header */, ZLIB_VERSION, sizeof(z)) != Z_OK)
+		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
+	ret = u->inflate(&z, Z_FINISH);
+	*len = z.total_out;
+	u->inflate_end(&z);
+	if (ret == Z_BUF_ERROR && z.avail_out == 0)
+		return -EFBIG;
+	return ret == Z_STREAM_END ? 0 : damaged(path, "gzip", err);
+}
+
+static int read_whole(int fd, const char *path, uint8_t *out, size_t size, struct error *err)
+{
+	size_t len = 0;
+
+	while (len < size) {
+		ssize_t n = pread(fd, out + len, size - len, (off_t)len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return error_set(err, ERROR_IMAGE, n < 0 ? errno : EIO,
+				"%s: cannot be read: %s", path,
+				n < 0 ? strerror(errno) : "it shrank");
+		len += (size_t)n;
+	}
+	return 0;
+}
+
+typedef int decode_fn(struct unpack *u, const char *path, const uint8_t *in, size_t in_len,
+	uint8_t *out, size_t room, size_t *len, struct error *err);
+
+/* NULL: not compressed. */
+static decode_fn *choose(const uint8_t magic[6])
+{
+	if (memcmp(magic, "\xfd\x37zXZ", 6) == 0)
+		return unpack_xz;
+	if (memcmp(magic, "\x28\xb5\x2f\xfd", 4) == 0)
+		return unpack_zstd;
+	if (memcmp(magic, "\x1f\x8b", 2) == 0)
+		return unpack_gzip;
+	return NULL;
+}
+
+int unpack_file(struct unpack *unpack, int fd, const char *path, uint8_t *out, size_t room,
+	size_t *len, struct error *err)
+{
+	_cleanup_free_ uint8_t *in = NULL;
+	uint8_t magic[6] = { 0 };
+	struct stat st;
+	decode_fn *decode;
+	size_t size;
+	int ret;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+		return error_set(err, ERROR_IMAGE, EINVAL, "%s: not a regular file", path);
+	if (st.st_size > (off_t)FILE_MAX)
+		return error_set(err, ERROR_IMAGE, EFBIG, "%s: too big for a module", path);
+	size = (size_t)st.st_size;
+	ret = read_whole(fd, path, magic, MIN(size, sizeof(magic)), err);
+	if (ret < 0)
+		return ret;
+	decode = choose(magic);
+	if (!decode) {
+		*len = size;
+		return size > room ? -EFBIG : read_whole(fd, path, out, size, err);
+	}
+	in = malloc(size);
+	if (!in)
+		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
+	ret = read_whole(fd, path, in, size, err);
+	return ret < 0 ? ret : decode(unpack, path, in, size, out, room, len, err);
+}
