@@ -163,6 +163,12 @@ static bool lacks(int res)
 	return res == -EOPNOTSUPP || res == -ENOSYS || res == -ENOTTY;
 }
 
+/* This range, not the call: a disk with sectors of 4 KiB refuses what is not aligned to them. */
+static bool misfits(int res)
+{
+	return res == -EINVAL;
+}
+
 /* The first way to clear from @how on that this image is not known to lack. */
 static uint8_t clear_way(const struct block_request *request, uint8_t how)
 {
@@ -180,14 +186,16 @@ static bool clear_fallback(struct block_request *request, int res)
 {
 	struct block *block = request->block;
 
-	if (!lacks(res) || request->how == CLEAR_WRITE)
+	if (request->how == CLEAR_WRITE || !(lacks(res) || misfits(res)))
 		return false;
-	atomic_store(
-		request->how == CLEAR_PUNCH ? &block->no_punch_hole : &block->no_zero_range, true);
+	if (lacks(res))
+		atomic_store(
+			request->how == CLEAR_PUNCH ? &block->no_punch_hole : &block->no_zero_range,
+			true);
 	/* A discard is advice (virtio 1.2, 5.2.6.2): where it cannot be taken, nothing is done. */
 	if (request->op == BLOCK_DISCARD)
 		return false;
-	request->how = clear_way(request, request->how);
+	request->how = misfits(res) ? CLEAR_WRITE : clear_way(request, request->how);
 	submit(request);
 	return true;
 }
@@ -219,7 +227,7 @@ static void on_complete(struct worker_op *op, int res, uint32_t cqe_flags)
 	request->retries = 0;
 	if (clear && res < 0 && clear_fallback(request, res))
 		return;
-	if (request->op == BLOCK_DISCARD && lacks(res))
+	if (request->op == BLOCK_DISCARD && (lacks(res) || misfits(res)))
 		res = 0;
 	if (res < 0 || request->op == BLOCK_FLUSH || (clear && request->how != CLEAR_WRITE))
 		finish(request, MIN(res, 0));

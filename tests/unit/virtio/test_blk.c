@@ -443,6 +443,24 @@ static void test_write_zeroes_fallback(void **state)
 	zero_some(f, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP);
 }
 
+/* A disk of larger sectors refuses some ranges: those are written, the others still cleared. */
+static void test_unaligned_ranges(void **state)
+{
+	struct fixture *f = *state;
+	struct virtio_blk_discard_write_zeroes r = { 1, 1, 0 };
+
+	f->script = (struct script){
+		.fail_op = IORING_OP_FALLOCATE, .fail_with = -EINVAL, .fail_times = 2
+	};
+	zero_some(f, 0);
+	assert_int_equal(f->script.seen[IORING_OP_FALLOCATE], 3);
+	assert_int_equal(f->script.seen[IORING_OP_WRITE], 2);
+	assert_int_equal(f->script.seen[IORING_OP_WRITEV], 1);
+	f->script.fail_times = 1;
+	run(f, VIRTIO_BLK_T_DISCARD, 0, put_ranges(f, &r, 1), OK);
+	expect_dirty(f, 1);
+}
+
 static void test_discard(void **state)
 {
 	struct fixture *f = *state;
@@ -768,6 +786,7 @@ int main(void)
 		T(test_get_id),
 		T(test_write_zeroes),
 		T(test_write_zeroes_fallback),
+		T(test_unaligned_ranges),
 		T(test_discard),
 		T(test_bad_ranges),
 		T(test_bad_requests),
