@@ -2,6 +2,7 @@
 
 #include "vmm/kvm.h"
 #include "vmm/sandbox.h"
+#include "vmm/thread.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -116,25 +117,13 @@ int vcpu_start(struct vcpu *cpu, sem_t *ready, sem_t *gate, struct error *err)
 {
 	struct start start = { .cpu = cpu, .ready = ready, .gate = gate };
 	struct sigaction sa = { .sa_handler = on_kick };
-	sigset_t block, old;
 	int r;
 
 	sigaction(KICK_SIGNAL, &sa, NULL);
-	/* The rest of the signals are main's, but for those that tell of a fault in this thread. */
-	sigfillset(&block);
-	sigdelset(&block, KICK_SIGNAL);
-	sigdelset(&block, SIGSYS);
-	sigdelset(&block, SIGSEGV);
-	sigdelset(&block, SIGBUS);
-	sigdelset(&block, SIGILL);
-	sigdelset(&block, SIGFPE);
-	sigdelset(&block, SIGABRT);
-	pthread_sigmask(SIG_SETMASK, &block, &old);
-	r = pthread_create(&cpu->thread, NULL, thread_main, &start);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r)
+	r = thread_start(&cpu->thread, thread_main, &start, KICK_SIGNAL);
+	if (r < 0)
 		return error_set(
-			err, ERROR_HOST, r, "vCPU %u: cannot start a thread: %m", cpu->index);
+			err, ERROR_HOST, -r, "vCPU %u: cannot start a thread: %m", cpu->index);
 	cpu->started = true;
 	while (sem_wait(ready) < 0) /* start lives on this stack */
 		;

@@ -4,11 +4,11 @@
 #include "util/log.h"
 #include "util/macros.h"
 #include "vmm/sandbox.h"
+#include "vmm/thread.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -428,7 +428,6 @@ static void *thread_main(void *arg)
 
 int worker_start(struct worker *w, struct error *err)
 {
-	sigset_t block, old;
 	int r;
 
 	r = io_uring_register_files(&w->ring, w->file, w->files);
@@ -442,19 +441,9 @@ int worker_start(struct worker *w, struct error *err)
 				"%s: io_uring cannot be restricted: %m; --no-sandbox runs without",
 				w->name);
 	}
-	/* Signals are main's, but for those that tell of a fault in this very thread. */
-	sigfillset(&block);
-	sigdelset(&block, SIGSYS);
-	sigdelset(&block, SIGSEGV);
-	sigdelset(&block, SIGBUS);
-	sigdelset(&block, SIGILL);
-	sigdelset(&block, SIGFPE);
-	sigdelset(&block, SIGABRT);
-	pthread_sigmask(SIG_SETMASK, &block, &old);
-	r = pthread_create(&w->thread, NULL, thread_main, w);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r)
-		return error_set(err, ERROR_HOST, r, "%s: cannot start a thread: %m", w->name);
+	r = thread_start(&w->thread, thread_main, w, 0);
+	if (r < 0)
+		return error_set(err, ERROR_HOST, -r, "%s: cannot start a thread: %m", w->name);
 	w->started = true;
 
 	pthread_mutex_lock(&w->lock);
