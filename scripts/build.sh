@@ -6,7 +6,7 @@ set -euo pipefail
 
 build() {
 	local variant=$1 folder=$repo/build${1:+-$1}
-	local options=()
+	local options=() targets=()
 
 	case $variant in
 	'') ;;
@@ -19,7 +19,11 @@ build() {
 	*) die "build: no variant $variant: asan, tsan or fuzz" ;;
 	esac
 	[ -e "$folder/build.ninja" ] || meson setup "$folder" "$repo" "${options[@]}"
-	ninja -C "$folder"
+	if [ "$variant" = fuzz ]; then # only those: the rest has no use for the fuzzer's hooks
+		mapfile -t targets < <(ninja -C "$folder" -t targets all |
+			sed -n 's|^\(tests/fuzz/[^/]*\): c_LINKER.*|\1|p')
+	fi
+	ninja -C "$folder" "${targets[@]}"
 }
 
 "$repo/scripts/setup.sh"
