@@ -1,6 +1,7 @@
 #include "machine/machine.h"
 
 #include "boot/boot.h"
+#include "vmm/sandbox.h"
 
 #include <stdio.h>
 
@@ -18,4 +19,9 @@ int machine_kernel_version(const char *path, char *buf, size_t size, struct erro
 	snprintf(buf, size, "%s", version ? version : "");
 	boot_kernel_close(kernel);
 	return buf[0] ? 0 : 1;
+}
+
+void machine_close_inherited(void)
+{
+	sandbox_close_inherited();
 }

@@ -179,8 +179,7 @@ static void stop_threads(struct machine *m, sem_t *gate, bool patient)
 	vm_stop_cpus(&m->vm);
 	for (unsigned i = m->devices; i-- > 0;)
 		virtio_device_quiesce(m->device[i].device);
-	if (worker_running(m->worker[0])) /* not so if the start itself failed */
-		console_drain(m->console, patient);
+	console_drain(m->console, patient);
 	for (unsigned i = m->workers; i-- > 0;)
 		worker_stop(m->worker[i]);
 }

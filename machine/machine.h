@@ -41,3 +41,9 @@ void machine_destroy(struct machine *machine); /* NULL is allowed */
  * its modules. 0; 1 and an empty string if the image carries none (ELF); -errno if it is no kernel.
  */
 int machine_kernel_version(const char *path, char *buf, size_t size, struct error *err);
+
+/*
+ * Main, before machine_create(), while nothing is open that is to be kept: close the descriptors that
+ * whoever started us leaked, all but 0, 1 and 2. Step 1 of vmm/sandbox.h.
+ */
+void machine_close_inherited(void);
