@@ -1,0 +1,161 @@
+/*
+ * `microvm run`: options in, an exit status out.
+ */
+#include "cli/commands.h"
+#include "cli/options.h"
+#include "cli/status.h"
+
+#include "machine/machine.h"
+#include "rootfs/rootfs.h"
+#include "util/cleanup.h"
+#include "util/log.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+int print_version(void)
+{
+	return printf("microvm %s\n", MICROVM_VERSION) < 0 || fflush(stdout) ? EXIT_INTERNAL : 0;
+}
+
+int report(const struct error *err)
+{
+	char line[sizeof(err->msg)];
+
+	/* A file name may hold anything; this is one line all the same. */
+	snprintf(line, sizeof(line), "%s", err->msg);
+	for (char *c = line; *c; c++)
+		if (iscntrl((unsigned char)*c))
+			*c = '?';
+	log_error("%s", line);
+	return status_of_error(err->kind);
+}
+
+static int help(void)
+{
+	printf("usage: microvm run --kernel FILE [OPTION]...\n\n"
+	       "Starts a virtual machine and waits for its end. --OPTION VALUE and --OPTION=VALUE\n"
+	       "are the same. Ctrl-A x stops the machine; Ctrl-A h shows the other keys.\n\n");
+	options_print_help();
+	printf("\nExit status: that which the guest reports (port 0xf4), 0 when it powers off, and\n"
+	       "others for other ends: see microvm(1).\n");
+	return fflush(stdout) ? EXIT_INTERNAL : 0;
+}
+
+/*
+ * A stock kernel has its drivers in modules, so a root disk alone does not boot: make the small
+ * initial RAM disk that loads them. A kernel without modules has all it needs built in.
+ */
+static int make_initrd(struct vm_config *c, struct error *err)
+{
+	char version[128];
+	struct rootfs_needs needs = {
+		.kernel_version = version,
+		.modules_dir = c->modules,
+		.root_image = c->disk[0].path,
+		.root_read_only = c->disk[0].read_only,
+		.net = c->nets > 0,
+		.console = c->console != VM_CONSOLE_NONE,
+	};
+	int r = machine_kernel_version(c->kernel, version, sizeof(version), err);
+
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		log_debug("%s: says no version: no initial RAM disk is made", c->kernel);
+		return 0;
+	}
+	r = rootfs_initramfs(&c->initrd_fd, &needs, err);
+	if (r > 0 && c->modules) { /* they were asked for */
+		err->kind = ERROR_IMAGE;
+		error_prefix(err, "--modules");
+		return -ENOENT;
+	}
+	if (r > 0)
+		log_info("no initial RAM disk is made: %s", err->msg);
+	return r < 0 ? r : 0;
+}
+
+static void say_end(const struct vm_config *c, const struct machine_result *result)
+{
+	switch (result->end) {
+	case MACHINE_PANICKED:
+		log_warn("the guest's kernel panicked");
+		break;
+	case MACHINE_TIMED_OUT:
+		log_warn("stopped: --timeout ran out after %u.%03u s", c->timeout_ms / 1000,
+			c->timeout_ms % 1000);
+		break;
+	case MACHINE_REBOOTED:
+		log_info("the guest asked for a reboot");
+		break;
+	case MACHINE_REPORTED:
+		log_info("the guest reported status %d", result->status);
+		break;
+	case MACHINE_POWERED_OFF:
+		log_info("the guest powered off");
+		break;
+	case MACHINE_SIGNALLED:
+		log_info("stopped by signal %d (%s)", result->status, strsignal(result->status));
+		break;
+	case MACHINE_LEFT:
+	case MACHINE_FAILED:
+		break;
+	}
+}
+
+static int run_machine(struct options *o, struct error *err)
+{
+	struct vm_config *c = &o->config;
+	struct machine_result result = { 0 };
+	struct machine *machine;
+	int r = 0;
+
+	c->violation_status = EXIT_MACHINE;
+	if (!c->sandbox)
+		log_warn("--no-sandbox: all privileges are kept, no system call is filtered");
+	if (c->make_initrd)
+		r = make_initrd(c, err);
+	if (r < 0)
+		return report(err);
+	r = machine_create(&machine, c, err);
+	/* The guest has it in its memory now. */
+	cleanup_close_fd(&c->initrd_fd);
+	c->initrd_fd = -1;
+	if (r < 0)
+		return report(err);
+	r = machine_run(machine, &result, err);
+	machine_destroy(machine);
+	if (r < 0)
+		return report(err);
+	say_end(c, &result);
+	return status_of_result(&result);
+}
+
+int command_run(int argc, char **argv)
+{
+	struct error err = { 0 };
+	struct options o;
+	int status;
+
+	int r;
+
+	options_init(&o);
+	r = options_parse(&o, argc, argv, &err);
+	log_setup(o.log_level, o.log_format);
+	if (r < 0) {
+		status = report(&err);
+	} else if (o.help) {
+		status = help();
+	} else if (o.version) {
+		status = print_version();
+	} else {
+		/* Not before: the config file may be /dev/fd/63, a shell's way to pass a text. */
+		machine_close_inherited();
+		status = run_machine(&o, &err);
+	}
+	options_release(&o);
+	return status;
+}
