@@ -16,7 +16,7 @@ fi
 target=${1#fuzz_}
 seconds=${2:-60}
 targets | grep -qxF "$target" || die "fuzz: no target $target; there are: $(targets | tr '\n' ' ')"
-"$repo/scripts/build.sh" fuzz >&2
+[ -n "${FUZZ_BUILT:-}" ] || "$repo/scripts/build.sh" fuzz >&2
 corpus=$repo/build-fuzz/corpus/$target
 mkdir -p "$corpus"
 seeds=()

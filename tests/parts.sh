@@ -68,7 +68,7 @@ part_fuzz() {
 	build fuzz || return 0
 	for target in "${targets[@]}"; do
 		(
-			if timeout "$((seconds + 120))" "$repo/scripts/fuzz.sh" "$target" "$seconds" \
+			if FUZZ_BUILT=1 timeout "$((seconds + 120))" "$repo/scripts/fuzz.sh" "$target" "$seconds" \
 				>"$logs/fuzz-$target" 2>&1; then
 				report pass "fuzz: $target"
 			else
