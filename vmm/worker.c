@@ -459,11 +459,6 @@ int worker_start(struct worker *w, struct error *err)
 	return 0;
 }
 
-bool worker_running(const struct worker *w)
-{
-	return w->started;
-}
-
 static void stop_run(struct worker_call *call)
 {
 	call->worker->stopping = true;

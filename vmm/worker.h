@@ -96,9 +96,6 @@ int worker_add_event(struct worker *w, struct worker_event *event, int fd);
 
 int worker_start(struct worker *w, struct error *err);
 
-/* Main. Whether the thread runs: between worker_start() and worker_stop(). */
-bool worker_running(const struct worker *w);
-
 /*
  * Main. Ends the thread and joins it. Every device must have been quiesced: nothing in flight but
  * event polls. Safe on a worker that never started.
