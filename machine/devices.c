@@ -128,7 +128,7 @@ static int open_net(struct machine *m, unsigned i, struct error *err)
 			.host_port = net->forward[f].host_port,
 			.guest_port = net->forward[f].guest_port,
 		};
-	return error_set(err, ERROR_USAGE, ENOSYS, "user: not there yet"); (void)forward;
+	return net_open_user(&m->net[i], forward, net->forwards, err);
 }
 
 /* User-mode networking has a worker of its own: its seccomp filter must let sockets through. */
