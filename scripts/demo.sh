@@ -10,7 +10,7 @@ kernel=$("$repo/tests/images/kernel" 6.1)
 image=$("$repo/tests/images/image" test)
 command=("$repo/build/cli/microvm" run --kernel "$kernel/vmlinuz" --modules "$kernel/modules"
 	--rootfs "$image,ro" --cpus 2 --memory 512M --net user
-	--append "quiet microvm.demo microvm.ip=dhcp" "$@")
+	--append "microvm.demo microvm.ip=dhcp" "$@")
 
 if has_kvm; then
 	echo "This machine runs it on its own KVM:"
