@@ -115,7 +115,7 @@ static void put_chosen(struct tree *t, const struct boot_placed *placed)
 
 	begin(t, "chosen");
 	string(t, "bootargs", placed->cmdline);
-	string(t, "stdout-path", "/isa@0/serial@1,3f8");
+	string(t, "stdout-path", "/isa@1,0/serial@1,3f8");
 	if (placed->initrd_size) {
 		CELLS(t, "linux,initrd-start", HI(placed->initrd), LO(placed->initrd));
 		CELLS(t, "linux,initrd-end", HI(end_of_initrd), LO(end_of_initrd));
@@ -166,7 +166,7 @@ static void put_soc(struct tree *t, const struct boot_params_in *in)
 /* The bus's own two address cells are (1 for I/O ports, the port); ports map to ports. */
 static void put_isa(struct tree *t)
 {
-	begin(t, "isa@0");
+	begin(t, "isa@1,0");
 	string(t, "device_type", "isa");
 	string(t, "compatible", "isa");
 	CELLS(t, "#address-cells", 2);

@@ -38,7 +38,7 @@ struct boot_kernel {
 
 /* The start of the file, as read once; what is not there is zero. */
 struct boot_head {
-	uint8_t byte[BOOT_HEAD];
+	_Alignas(16) uint8_t byte[BOOT_HEAD]; /* read as an ELF header, too */
 	size_t len;
 };
 
