@@ -152,7 +152,7 @@ static void submit_poll(struct console *c)
 
 void output_pump(struct console *c)
 {
-	const uint8_t *at;
+	const uint8_t *at = NULL;
 	size_t len;
 	bool now;
 

@@ -134,7 +134,7 @@ static int open_net(struct machine *m, unsigned i, struct error *err)
 /* User-mode networking has a worker of its own: its seccomp filter must let sockets through. */
 static int net_worker(struct machine *m, unsigned i, struct worker **out, struct error *err)
 {
-	char name[16];
+	char name[24];
 	struct worker_params p = {
 		.name = name, .kind = WORKER_USER_NET, .sandbox = m->config->sandbox
 	};

@@ -50,7 +50,7 @@ static const char *const sanitizer_calls[] = { "sigaltstack", "prctl", "sched_ge
 	"openat", "clone", "wait4", "ptrace", "getppid", "getdents64", "fstat", "newfstatat",
 	"lseek", "set_tid_address", NULL };
 
-static const unsigned long common_ioctls[] = { TCSETS, TCSETSW,
+static const unsigned long common_ioctls[] = { TCGETS, TCSETS, TCSETSW,
 	TCSETSF, /* the terminal, put back on any way out */
 	0 };
 static const unsigned long main_ioctls[] = { TIOCGWINSZ, 0 };
