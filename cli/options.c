@@ -143,6 +143,11 @@ static int take_argument(struct setting *s, int argc, char **argv, int *i, struc
 			return error_set(err, ERROR_USAGE, EINVAL, "--%s needs a value: %s",
 				s->def->name, s->def->value);
 		s->value = argv[++*i];
+		/* An empty shell variable, most likely. */
+		if (!strncmp(s->value, "--", 2) && option_find(s->value + 2, strlen(s->value + 2)))
+			return error_set(err, ERROR_USAGE, EINVAL,
+				"--%s needs a value, but %s follows; if that is meant: --%s=%s",
+				s->def->name, s->value, s->def->name, s->value);
 	}
 	return 0;
 }

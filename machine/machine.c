@@ -211,7 +211,10 @@ int machine_run(struct machine *m, struct machine_result *result, struct error *
 			sem_post(&gate);
 		machine_loop(m, result);
 	}
-	stop_threads(m, &gate, result->end != MACHINE_SIGNALLED && result->end != MACHINE_LEFT);
+	/* Whoever wants it over does not wait for a reader who may never come. */
+	stop_threads(m, &gate,
+		result->end != MACHINE_SIGNALLED && result->end != MACHINE_LEFT &&
+			result->end != MACHINE_TIMED_OUT);
 	if (r == 0 && result->end == MACHINE_FAILED) {
 		*err = m->vm.failure;
 		r = -EIO;

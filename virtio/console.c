@@ -12,6 +12,13 @@
 
 enum { QUEUE_RX, QUEUE_TX, QUEUES, QUEUE_SIZE = 64, CHAINS_A_TURN = 256 };
 
+enum {
+	PROBES_MAX = 16,
+	PROBE_FIRST_MS = 10,
+	PROBE_LAST_MS = 1000,
+	PROBE_STEADY_MS = 160 /* a driver that has offered nothing new for so long has done so */
+};
+
 struct vconsole {
 	struct virtio_device device;
 	/* Constant after start. */
@@ -21,6 +28,13 @@ struct vconsole {
 	bool stuck;		 /* tx: the chain below waits for room in the console */
 	struct ring_chain chain;
 	size_t done; /* bytes of it that the console took */
+	/* Worker only: is there anybody who reads the input? See below. */
+	bool listening;
+	bool probing; /* probe_op is in flight */
+	struct worker_op probe_op;
+	struct __kernel_timespec probe_wait;
+	unsigned probe_ms, probes;
+	uint16_t popped, offered, offered_before; /* buffers of rx, free-running */
 	struct iovec tx_iov[RING_CHAIN_MAX];
 	struct iovec rx_iov[RING_CHAIN_MAX];
 };
@@ -28,6 +42,98 @@ struct vconsole {
 static struct vconsole *vconsole_of(struct virtio_device *device)
 {
 	return container_of(device, struct vconsole, device);
+}
+
+/*
+ * ---- is anybody listening? ----
+ *
+ * Linux offers its receive buffers before it knows where input should go, and throws away what comes
+ * in between (in_intr() of drivers/char/virtio_console.c); a pipe's first lines would be lost. So the
+ * first input waits until the driver has shown that it reads: it is given a buffer with nothing in
+ * it, and once the terminal is open it offers that buffer again. A lost one is followed by another.
+ */
+
+static struct virtio_queue *rx_of(struct vconsole *v)
+{
+	return &v->device.queue[QUEUE_RX];
+}
+
+/* How many buffers the driver has offered since the queue was started. */
+static uint16_t offered(struct vconsole *v)
+{
+	return (uint16_t)(v->popped + ring_pending(&rx_of(v)->ring));
+}
+
+static void check_listening(struct vconsole *v)
+{
+	if (v->listening || !v->probes || !virtio_queue_active(rx_of(v)))
+		return;
+	v->listening = offered(v) != v->offered;
+	if (v->listening)
+		console_input_wanted(v->console);
+}
+
+static void probe(struct vconsole *v)
+{
+	struct virtio_queue *queue = rx_of(v);
+	struct ring_chain chain = { .iov = v->rx_iov, .iov_cap = ARRAY_SIZE(v->rx_iov) };
+	uint16_t now = offered(v), waiting = (uint16_t)(now - v->popped);
+	bool steady = now == v->offered_before && v->probe_ms >= PROBE_STEADY_MS;
+	int r;
+
+	v->offered_before = now;
+	if (v->probes == PROBES_MAX || (waiting != queue->ring.size && !steady))
+		return;
+	r = ring_pop(&queue->ring, &chain);
+	if (r < 0)
+		virtio_queue_fail(queue, queue->ring.fault);
+	if (r <= 0)
+		return;
+	v->popped++;
+	v->probes++;
+	v->offered = now;
+	ring_push(&queue->ring, chain.head, 0);
+	virtio_queue_done(queue);
+}
+
+static void probe_later(struct vconsole *v)
+{
+	if (v->probing)
+		return;
+	v->probing = true;
+	v->probe_ms = v->probe_ms ? MIN(2 * v->probe_ms, (unsigned)PROBE_LAST_MS) : PROBE_FIRST_MS;
+	v->probe_wait.tv_sec = v->probe_ms / 1000;
+	v->probe_wait.tv_nsec = v->probe_ms % 1000 * 1000000L;
+	worker_timeout(rx_of(v)->worker, &v->probe_op, &v->probe_wait);
+}
+
+static void on_probe_time(struct worker_op *op, int res, uint32_t cqe_flags)
+{
+	struct vconsole *v = container_of(op, struct vconsole, probe_op);
+	struct virtio_queue *queue = rx_of(v);
+
+	v->probing = false;
+	if (!virtio_queue_active(queue)) {
+		virtio_queue_idle(queue); /* if that is what somebody waits for */
+		return;
+	}
+	check_listening(v);
+	if (v->listening)
+		return;
+	probe(v);
+	probe_later(v);
+}
+
+static int start(struct virtio_queue *queue)
+{
+	struct vconsole *v = vconsole_of(queue->device);
+
+	if (queue->index == QUEUE_RX) {
+		v->listening = false;
+		v->probes = v->probe_ms = 0;
+		v->popped = v->offered = v->offered_before = 0;
+	}
+	return 0;
 }
 
 /* ---- output ---- */
@@ -98,9 +204,14 @@ static void on_room(void *ctx)
 static size_t input(void *ctx, const uint8_t *data, size_t len)
 {
 	struct vconsole *v = ctx;
-	struct virtio_queue *queue = &v->device.queue[QUEUE_RX];
+	struct virtio_queue *queue = rx_of(v);
 	size_t taken = 0;
 
+	if (!v->listening) {
+		if (virtio_queue_active(queue))
+			probe_later(v);
+		return 0;
+	}
 	/* A driver could offer empty buffers for ever. */
 	for (unsigned i = 0; i < CHAINS_A_TURN && taken < len && virtio_queue_active(queue); i++) {
 		struct ring_chain chain = { .iov = v->rx_iov, .iov_cap = ARRAY_SIZE(v->rx_iov) };
@@ -117,6 +228,7 @@ static size_t input(void *ctx, const uint8_t *data, size_t len)
 				break;
 			continue;
 		}
+		v->popped++;
 		n = iov_from_buf(
 			chain.iov + chain.out_count, chain.in_count, 0, data + taken, len - taken);
 		taken += n;
@@ -132,10 +244,12 @@ static void kick(struct virtio_queue *queue)
 {
 	struct vconsole *v = vconsole_of(queue->device);
 
-	if (queue->index == QUEUE_TX)
+	if (queue->index == QUEUE_TX) {
 		work_tx(queue);
-	else
+		check_listening(v); /* whoever writes may well read */
+	} else {
 		console_input_wanted(v->console);
+	}
 }
 
 static void quiesce(struct virtio_queue *queue)
@@ -146,7 +260,10 @@ static void quiesce(struct virtio_queue *queue)
 		ring_unpop(&queue->ring, 1);
 		v->stuck = false;
 	}
-	virtio_queue_idle(queue);
+	if (queue->index == QUEUE_RX && v->probing)
+		worker_cancel(queue->worker, &v->probe_op);
+	else
+		virtio_queue_idle(queue);
 }
 
 static void put_size(struct vconsole *v, struct virtio_console_config *config)
@@ -169,9 +286,11 @@ void virtio_console_resized(struct virtio_device *device)
 int virtio_console_create(struct virtio_device **out, const struct guest_memory *mem,
 	struct console *console, struct error *err)
 {
-	static const struct virtio_ops ops = {
-		.name = "console", .id = VIRTIO_ID_CONSOLE, .kick = kick, .quiesce = quiesce
-	};
+	static const struct virtio_ops ops = { .name = "console",
+		.id = VIRTIO_ID_CONSOLE,
+		.start = start,
+		.kick = kick,
+		.quiesce = quiesce };
 	struct virtio_console_config config = { 0 };
 	struct vconsole *v = calloc(1, sizeof(*v));
 	int r;
@@ -181,6 +300,7 @@ int virtio_console_create(struct virtio_device **out, const struct guest_memory 
 		return error_set(err, ERROR_HOST, ENOMEM, "out of memory for the console");
 	v->console = console;
 	v->more.run = on_more;
+	v->probe_op.complete = on_probe_time;
 	put_size(v, &config);
 	v->device.ops = &ops;
 	v->device.queues = QUEUES;
