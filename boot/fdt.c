@@ -14,7 +14,7 @@
 #include <stdio.h>
 
 #define IOAPIC_PHANDLE 1
-#define EDGE_RISING    0 /* second interrupt cell: index into of_ioapic_type[] */
+#define EDGE_HIGH      3 /* second interrupt cell: edge, active high in of_ioapic_type[] */
 #define SERIAL_CLOCK   1843200
 
 /* Calls libfdt until something fails; the first error stays. */
@@ -156,7 +156,7 @@ static void put_soc(struct tree *t, const struct boot_params_in *in)
 		begin(t, "virtio@%llx", (unsigned long long)d->base);
 		string(t, "compatible", "virtio,mmio");
 		REG(t, d->base, d->size);
-		CELLS(t, "interrupts", d->gsi, EDGE_RISING);
+		CELLS(t, "interrupts", d->gsi, EDGE_HIGH);
 		flag(t, "dma-coherent");
 		end(t);
 	}
@@ -177,7 +177,7 @@ static void put_isa(struct tree *t)
 	string(t, "device_type", "serial");
 	CELLS(t, "reg", 1, LAYOUT_PORT_SERIAL, 8);
 	CELLS(t, "clock-frequency", SERIAL_CLOCK);
-	CELLS(t, "interrupts", LAYOUT_SERIAL_GSI, EDGE_RISING);
+	CELLS(t, "interrupts", LAYOUT_SERIAL_GSI, EDGE_HIGH);
 	end(t);
 	end(t);
 }

@@ -356,7 +356,7 @@ static void fdt_contents(void **state)
 		cell = fdt_getprop(fdt, node, "interrupts", &n);
 		assert_int_equal(n, 8);
 		assert_int_equal(fdt32_to_cpu(cell[0]), test_devices[i].gsi);
-		assert_int_equal(fdt32_to_cpu(cell[1]), 0);
+		assert_int_equal(fdt32_to_cpu(cell[1]), 3); /* edge, active high */
 		cell = fdt_getprop(fdt, node, "reg", &n);
 		assert_int_equal(n, 16);
 		assert_int_equal(fdt32_to_cpu(cell[1]), test_devices[i].base);
