@@ -39,7 +39,7 @@ int boot_zero_page(const struct guest_memory *mem, const struct boot_params_in *
 /* acpi.c: for LAYOUT_ACPI. The RSDP comes first. */
 int acpi_build(uint8_t *area, size_t size, const struct boot_params_in *in);
 
-/* mptable.c: for LAYOUT_ACPI, and @pointer (16 bytes) for LAYOUT_EBDA. */
+/* mptable.c: for LAYOUT_MP_TABLE, and @pointer (16 bytes) for LAYOUT_EBDA. */
 int mptable_build(uint8_t *area, size_t size, uint8_t pointer[16], const struct boot_params_in *in);
 
 /* fdt.c: a device tree blob, anywhere. */

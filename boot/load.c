@@ -8,12 +8,9 @@
 #include <string.h>
 #include <sys/random.h>
 
-/* Two nodes of setup_data may follow each other; the seed's lies behind the page tables. */
-#define SEED_GPA   (LAYOUT_PAGE_TABLES + LAYOUT_PAGE_TABLES_SIZE)
 #define SEED_BYTES 32
 
-static_assert(SEED_GPA + sizeof(struct setup_data) + SEED_BYTES <= LAYOUT_CMDLINE, "seed");
-static_assert((int)BOOT_HW_ACPI == 0, "a zeroed struct means the default");
+static_assert(sizeof(struct setup_data) + SEED_BYTES <= LAYOUT_SEED_SIZE, "seed");
 
 static int check(const struct guest_memory *mem, const struct boot_params_in *in, struct error *err)
 {
@@ -57,11 +54,11 @@ static int link_setup_data(const struct guest_memory *mem, struct boot_placed *p
 /* A guest without a seed has to wait for its first random numbers. Best effort. */
 static int put_seed(const struct guest_memory *mem, struct boot_placed *placed)
 {
-	uint8_t *seed = memory_at(mem, SEED_GPA + sizeof(struct setup_data), SEED_BYTES);
+	uint8_t *seed = memory_at(mem, LAYOUT_SEED + sizeof(struct setup_data), SEED_BYTES);
 
 	if (!seed || getrandom(seed, SEED_BYTES, GRND_NONBLOCK) != SEED_BYTES)
 		return 0;
-	return link_setup_data(mem, placed, SEED_GPA, SETUP_RNG_SEED, SEED_BYTES);
+	return link_setup_data(mem, placed, LAYOUT_SEED, SETUP_RNG_SEED, SEED_BYTES);
 }
 
 static int put_fdt(

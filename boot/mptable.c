@@ -173,7 +173,7 @@ int mptable_build(uint8_t *area, size_t size, uint8_t pointer[16], const struct 
 	struct mp_bus isa = { .type = 1, .id = MP_BUS_ISA, .name = "ISA   " };
 	struct mp_header header = { .signature = "PCMP", .revision = 4, .lapic = LAYOUT_LAPIC };
 	struct mp_pointer p = {
-		.signature = "_MP_", .table = LAYOUT_ACPI, .length = 1, .revision = 4
+		.signature = "_MP_", .table = LAYOUT_MP_TABLE, .length = 1, .revision = 4
 	};
 	struct out o = { .base = area, .size = size, .used = sizeof(header) };
 

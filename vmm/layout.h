@@ -6,11 +6,13 @@
  *   0x0_0000_1000  +----------------------+
  *                  | boot GDT, page tables|  LAYOUT_GDT, LAYOUT_PAGE_TABLES
  *   0x0_0000_7000  | zero page            |  LAYOUT_ZERO_PAGE (struct boot_params)
+ *   0x0_0000_e000  | random seed          |  LAYOUT_SEED (struct setup_data)
  *   0x0_0001_0000  | command line         |  LAYOUT_CMDLINE
  *   0x0_0002_0000  | device tree          |  LAYOUT_FDT (only --hw fdt)
- *   0x0_0009_fc00  +----------------------+  end of conventional memory; EBDA: MP table
+ *   0x0_0009_fc00  +----------------------+  end of conventional memory; EBDA: MP pointer
  *   0x0_000a_0000  | legacy video: a hole for the guest, plain RAM underneath
- *   0x0_000e_0000  | ACPI tables, RSDP    |  LAYOUT_ACPI (only --hw acpi), reserved in e820
+ *   0x0_000e_0000  | ACPI tables, RSDP    |  LAYOUT_ACPI (--hw acpi), reserved in e820; or
+ *                  | or MP table          |  LAYOUT_MP_TABLE (--hw cmdline)
  *   0x0_0010_0000  +----------------------+  LAYOUT_HIGH_RAM: kernel, initrd, the guest's own
  *                  | RAM                  |
  *   0x0_c000_0000  +----------------------+  LAYOUT_HOLE_START, 3 GiB
@@ -36,14 +38,17 @@ typedef uint64_t gpa_t;
 #define LAYOUT_ZERO_PAGE	0x7000ULL
 #define LAYOUT_PAGE_TABLES	0x8000ULL /* PML4, PDPT, 4 page directories: 6 pages */
 #define LAYOUT_PAGE_TABLES_SIZE 0x6000ULL
+#define LAYOUT_SEED		0xe000ULL
+#define LAYOUT_SEED_SIZE	0x1000ULL
 #define LAYOUT_CMDLINE		0x10000ULL
 #define LAYOUT_CMDLINE_MAX	0x10000ULL
 #define LAYOUT_FDT		0x20000ULL
 #define LAYOUT_FDT_MAX		0x20000ULL
-#define LAYOUT_EBDA		0x9fc00ULL /* the MP floating pointer and table */
+#define LAYOUT_EBDA		0x9fc00ULL /* the MP floating pointer */
 #define LAYOUT_EBDA_END		0xa0000ULL
 #define LAYOUT_ACPI		0xe0000ULL /* the RSDP first, the tables behind it */
 #define LAYOUT_ACPI_MAX		0x20000ULL
+#define LAYOUT_MP_TABLE		LAYOUT_ACPI /* with 64 processors it is larger than the EBDA */
 #define LAYOUT_HIGH_RAM		0x100000ULL
 
 /* The hole below 4 GiB where RAM gives way to devices. */
@@ -76,7 +81,8 @@ typedef uint64_t gpa_t;
 
 static_assert(LAYOUT_ZERO_PAGE >= LAYOUT_BOOT_STACK, "zero page over the stack");
 static_assert(LAYOUT_PAGE_TABLES >= LAYOUT_ZERO_PAGE + 0x1000, "page tables over the zero page");
-static_assert(LAYOUT_CMDLINE >= LAYOUT_PAGE_TABLES + LAYOUT_PAGE_TABLES_SIZE, "command line");
+static_assert(LAYOUT_SEED >= LAYOUT_PAGE_TABLES + LAYOUT_PAGE_TABLES_SIZE, "random seed");
+static_assert(LAYOUT_CMDLINE >= LAYOUT_SEED + LAYOUT_SEED_SIZE, "command line");
 static_assert(LAYOUT_FDT >= LAYOUT_CMDLINE + LAYOUT_CMDLINE_MAX, "device tree");
 static_assert(LAYOUT_EBDA >= LAYOUT_FDT + LAYOUT_FDT_MAX, "EBDA");
 static_assert(LAYOUT_ACPI + LAYOUT_ACPI_MAX <= LAYOUT_HIGH_RAM, "ACPI tables");
