@@ -258,14 +258,15 @@ static int check_module(const struct build *b, const uint8_t *data, size_t len, 
 	bool check_version, struct error *err)
 {
 	static const char key[] = "vermagic=";
-	const Elf64_Ehdr *elf = (const void *)data;
+	Elf64_Ehdr elf = { 0 };
 	const char *version = b->needs->kernel_version;
 	const uint8_t *magic, *end;
 	size_t n;
 
-	if (len < sizeof(*elf) || memcmp(elf->e_ident, ELFMAG, SELFMAG) != 0 ||
-		elf->e_ident[EI_CLASS] != ELFCLASS64 || elf->e_type != ET_REL ||
-		elf->e_machine != EM_X86_64)
+	memcpy(&elf, data, MIN(len, sizeof(elf)));
+	if (len < sizeof(elf) || memcmp(elf.e_ident, ELFMAG, SELFMAG) != 0 ||
+		elf.e_ident[EI_CLASS] != ELFCLASS64 || elf.e_type != ET_REL ||
+		elf.e_machine != EM_X86_64)
 		return error_set(err, ERROR_IMAGE, ENOEXEC,
 			"%s is not an x86-64 kernel module; install the kernel's package again",
 			path);
@@ -367,7 +368,8 @@ static int build(struct build *b, int *fd, struct error *err)
 		ret = open_modules(b, err);
 	if (ret == 0)
 		ret = choose_modules(b, &console_at, err);
-	if (ret == 0 && modules_count(b->modules) == 0 && !b->root.partition) {
+	if (ret == 0 && modules_count(b->modules) == 0 && !b->root.partition &&
+		!b->needs->modules_dir) {
 		error_set(err, ERROR_IMAGE, ENOENT,
 			"the kernel has every driver that this machine needs built in");
 		return 1;

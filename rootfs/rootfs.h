@@ -33,8 +33,8 @@ struct rootfs_needs {
  * in it). The root image is only read, and only its first few hundred KiB.
  *
  * Returns 0 on success; 1 and *@fd = -1 if there is nothing to build, and *@err says why: there
- * are no modules for this kernel where they would be by default, or the kernel has everything that
- * this machine needs built in; or -errno with ERROR_IMAGE for modules or a root image that are
+ * are no modules for this kernel in /lib/modules, or (with modules_dir NULL, too) the kernel has
+ * everything that this machine needs built in; or -errno with ERROR_IMAGE for modules or a root image that are
  * missing where they were said to be, broken, or not suitable. Main thread, before the walls.
  */
 int rootfs_initramfs(int *fd, const struct rootfs_needs *needs, struct error *err);

@@ -1,5 +1,6 @@
 #include "rootfs/unpack.h"
 
+#include "rootfs/cache.h"
 #include "util/cleanup.h"
 #include "util/macros.h"
 
@@ -16,8 +17,12 @@
 #define FILE_MAX      (128 * MIB)
 
 struct unpack {
+	struct cache cache; /* opened when the first packed module comes by */
+	bool cache_opened;
 	void *xz, *zstd, *gzip; /* dlopen() handles */
-	__typeof__(lzma_stream_buffer_decode) *xz_decode;
+	__typeof__(lzma_stream_decoder) *xz_decoder;
+	__typeof__(lzma_code) *xz_code;
+	__typeof__(lzma_end) *xz_end;
 	__typeof__(ZSTD_decompress) *zstd_decompress;
 	__typeof__(ZSTD_isError) *zstd_is_error;
 	__typeof__(inflateInit2_) *inflate_init;
@@ -41,6 +46,8 @@ void unpack_close(struct unpack *unpack)
 		dlclose(unpack->zstd);
 	if (unpack->gzip)
 		dlclose(unpack->gzip);
+	if (unpack->cache_opened)
+		cache_close(&unpack->cache);
 	free(unpack);
 }
 
@@ -73,20 +80,28 @@ static int damaged(const char *path, const char *format, struct error *err)
 static int unpack_xz(struct unpack *u, const char *path, const uint8_t *in, size_t in_len,
 	uint8_t *out, size_t room, size_t *len, struct error *err)
 {
-	uint64_t memory = XZ_MEMORY_MAX;
-	size_t in_at = 0;
+	lzma_stream z = LZMA_STREAM_INIT;
 	lzma_ret ret;
 
 	if (load(&u->xz, "liblzma.so.5", "liblzma5", path, err) < 0)
 		return -ENOENT;
-	u->xz_decode = dlsym(u->xz, "lzma_stream_buffer_decode");
-	if (!u->xz_decode)
+	u->xz_decoder = dlsym(u->xz, "lzma_stream_decoder");
+	u->xz_code = dlsym(u->xz, "lzma_code");
+	u->xz_end = dlsym(u->xz, "lzma_end");
+	if (!u->xz_decoder || !u->xz_code || !u->xz_end)
 		return odd_library("liblzma.so.5", err);
-	*len = 0;
-	ret = u->xz_decode(&memory, 0, NULL, in, &in_at, in_len, out, len, room);
-	if (ret == LZMA_BUF_ERROR && *len == room)
+	z.next_in = in;
+	z.avail_in = in_len;
+	z.next_out = out;
+	z.avail_out = room;
+	if (u->xz_decoder(&z, XZ_MEMORY_MAX, 0) != LZMA_OK)
+		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
+	ret = u->xz_code(&z, LZMA_FINISH);
+	*len = room - z.avail_out;
+	u->xz_end(&z);
+	if ((ret == LZMA_OK || ret == LZMA_BUF_ERROR) && *len == room)
 		return -EFBIG;
-	return ret == LZMA_OK ? 0 : damaged(path, "xz", err);
+	return ret == LZMA_STREAM_END ? 0 : damaged(path, "xz", err);
 }
 
 static int unpack_zstd(struct unpack *u, const char *path, const uint8_t *in, size_t in_len,
@@ -162,6 +177,24 @@ static decode_fn *choose(const uint8_t magic[6])
 	return NULL;
 }
 
+/* Unpack @in, or take it from what an earlier run unpacked. */
+static int decode_cached(struct unpack *u, decode_fn *decode, const char *path, const uint8_t *in,
+	size_t in_len, uint8_t *out, size_t room, size_t *len, struct error *err)
+{
+	struct cache_key key = cache_key(in, in_len);
+	int ret;
+
+	if (!u->cache_opened)
+		cache_open(&u->cache);
+	u->cache_opened = true;
+	if (cache_get(&u->cache, &key, out, room, len))
+		return 0;
+	ret = decode(u, path, in, in_len, out, room, len, err);
+	if (ret == 0)
+		cache_put(&u->cache, &key, out, *len);
+	return ret;
+}
+
 int unpack_file(struct unpack *unpack, int fd, const char *path, uint8_t *out, size_t room,
 	size_t *len, struct error *err)
 {
@@ -189,5 +222,5 @@ int unpack_file(struct unpack *unpack, int fd, const char *path, uint8_t *out, s
 	if (!in)
 		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
 	ret = read_whole(fd, path, in, size, err);
-	return ret < 0 ? ret : decode(unpack, path, in, size, out, room, len, err);
+	return ret < 0 ? ret : decode_cached(unpack, decode, path, in, size, out, room, len, err);
 }
