@@ -20,6 +20,7 @@ build() {
 	esac
 	[ -e "$folder/build.ninja" ] || meson setup "$folder" "$repo" "${options[@]}"
 	if [ "$variant" = fuzz ]; then # only those: the rest has no use for the fuzzer's hooks
+		ninja -C "$folder" build.ninja
 		mapfile -t targets < <(ninja -C "$folder" -t targets all |
 			sed -n 's|^\(tests/fuzz/[^/]*\): c_LINKER.*|\1|p')
 	fi

@@ -1,6 +1,8 @@
 # Sourced by tests/run: the parts of a test run. Each calls report for every test.
 # shellcheck shell=bash disable=SC2154 # repo, cache, logs come from tests/run
 
+small_kernel_job=none
+
 part_checks() {
 	local name status
 
@@ -78,12 +80,12 @@ part_fuzz() {
 		) &
 		limit_jobs "$(nproc)"
 	done
-	wait
+	limit_jobs 1
 }
 
-# Waits until fewer than so many background jobs run.
+# Waits until fewer than so many background jobs run, beside the small kernel's.
 limit_jobs() {
-	while [ "$(jobs -pr | wc -l)" -ge "$1" ]; do
+	while [ "$(jobs -pr | grep -vxc "$small_kernel_job")" -ge "$1" ]; do
 		wait -n || true
 	done
 }
@@ -115,13 +117,22 @@ export_things() {
 	export MICROVM=$repo/build/cli/microvm REPO=$repo
 	export MICROVM_ASAN=$repo/build-asan/cli/microvm MICROVM_TSAN=$repo/build-tsan/cli/microvm
 	for name in 6.1 6.12; do
-		kernel=$("$repo/tests/images/kernel" "$name")
+		kernel=$("$repo/tests/images/kernel" "$name") || return
 		export "KERNEL_${name/./_}=$kernel/vmlinuz" "MODULES_${name/./_}=$kernel/modules"
 		export "VMLINUX_${name/./_}=$kernel/vmlinux"
 	done
-	ROOTFS=$("$repo/tests/images/image" test)
-	kernel=$("$repo/tests/images/kernel" small --if-built)
-	export ROOTFS KERNEL_SMALL=${kernel:+$kernel/vmlinuz} VMLINUX_SMALL=${kernel:+$kernel/vmlinux}
+	ROOTFS=$("$repo/tests/images/image" test) || return
+	kernel=$("$repo/tests/images/kernel" small) || return
+	export ROOTFS KERNEL_SMALL=$kernel/vmlinuz VMLINUX_SMALL=$kernel/vmlinux
+}
+
+# The small kernel takes minutes to build, once: begin early, beside other parts.
+begin_small_kernel() {
+	[ -z "$("$repo/tests/images/kernel" small --if-built)" ] || return 0
+	echo "building a small guest kernel meanwhile (once)"
+	"$repo/scripts/setup.sh" kernel
+	"$repo/tests/images/kernel" small >"$logs/small" 2>&1 &
+	small_kernel_job=$!
 }
 
 run_bats() {
@@ -144,7 +155,7 @@ run_bats() {
 		run_bats_file "$file" &
 		limit_jobs "$jobs"
 	done
-	wait
+	limit_jobs 1
 }
 
 # One bats file, in one lab (or here).
