@@ -25,6 +25,7 @@ struct vconsole {
 	struct console *console;
 	/* Worker only. */
 	struct worker_task more; /* output that waits for its next turn */
+	bool announced;		 /* tx: the driver was told to look at the terminal's size */
 	bool stuck;		 /* tx: the chain below waits for room in the console */
 	struct ring_chain chain;
 	size_t done; /* bytes of it that the console took */
@@ -132,11 +133,31 @@ static int start(struct virtio_queue *queue)
 		v->listening = false;
 		v->probes = v->probe_ms = 0;
 		v->popped = v->offered = v->offered_before = 0;
+	} else {
+		v->announced = false;
 	}
 	return 0;
 }
 
 /* ---- output ---- */
+
+/*
+ * Linux looks at the size in configuration space only when it is told of a change, and only once
+ * its console is there, which its first output shows.
+ */
+static void announce_size(struct vconsole *v)
+{
+	struct virtio_device *device = &v->device;
+	struct virtio_console_config config;
+
+	if (v->announced || !virtio_has(device, VIRTIO_CONSOLE_F_SIZE))
+		return;
+	v->announced = true;
+	pthread_mutex_lock(&device->config_lock);
+	memcpy(&config, device->config, sizeof(config));
+	pthread_mutex_unlock(&device->config_lock);
+	virtio_config_update(device, 0, &config.cols, sizeof(config.cols) + sizeof(config.rows));
+}
 
 /* Put the chain in hand into the console. False if it has to wait. */
 static bool send_chain(struct virtio_queue *queue, struct vconsole *v)
@@ -173,6 +194,7 @@ static void work_tx(struct virtio_queue *queue)
 			continue;
 		}
 		v->done = 0;
+		announce_size(v);
 		if (!send_chain(queue, v))
 			return; /* on_room() goes on */
 	}

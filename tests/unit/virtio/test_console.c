@@ -111,7 +111,8 @@ static int teardown(void **state)
 
 static void start(struct fixture *f)
 {
-	uint32_t status = mmio_negotiate(f->device, 1ULL << VIRTIO_F_VERSION_1);
+	uint64_t wanted = 1ULL << VIRTIO_F_VERSION_1 | 1ULL << VIRTIO_CONSOLE_F_SIZE;
+	uint32_t status = mmio_negotiate(f->device, wanted & virtio_device_offers(f->device));
 
 	driver_init(&f->rx, &f->mem, RX_RING, SIZE);
 	driver_init(&f->tx, &f->mem, TX_RING, SIZE);
@@ -334,6 +335,24 @@ static void test_size(void **state)
 }
 
 /* Nonsense costs the guest its console and nothing else. */
+/* Linux asks for the size only after a change interrupt: its first output brings one, and only one. */
+static void test_size_is_announced(void **state)
+{
+	struct fixture *f = *state;
+
+	virtio_console_destroy(f->device);
+	f->console.columns = 132;
+	f->console.rows = 43;
+	create(f);
+	start(f);
+	assert_false(f->device->interrupt_status & VIRTIO_MMIO_INT_CONFIG);
+	print(f, "a", 1);
+	assert_true(f->device->interrupt_status & VIRTIO_MMIO_INT_CONFIG);
+	mmio_write32(f->device, VIRTIO_MMIO_INTERRUPT_ACK, VIRTIO_MMIO_INT_CONFIG);
+	print(f, "b", 1);
+	assert_false(f->device->interrupt_status & VIRTIO_MMIO_INT_CONFIG);
+}
+
 static void test_hostile(void **state)
 {
 	struct fixture *f = *state;
@@ -372,6 +391,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_input, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_input_waits_for_buffers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_size, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_size_is_announced, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_hostile, setup, teardown),
 	};
 
