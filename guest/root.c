@@ -169,6 +169,35 @@ static long mount_types(const char *device, const char *types, bool read_only, c
 	return mount_any(device, copy.buf, read_only, data);
 }
 
+static void __attribute__((noreturn))
+fail_mount(const struct cmdline *cmdline, const char *device, long err)
+{
+	struct text line = { 0 };
+
+	report_begin(&line);
+	text_add(&line, "cannot mount the root file system on ");
+	text_add(&line, device);
+	if (cmdline->rootfstype) {
+		text_add(&line, " as ");
+		text_add(&line, cmdline->rootfstype);
+	}
+	if (cmdline->rootflags) {
+		text_add(&line, " with rootflags=");
+		text_add(&line, cmdline->rootflags);
+	}
+	if (err != -EINVAL)
+		report_add_error(&line, err);
+	else if (cmdline->rootfstype || cmdline->rootflags)
+		text_add(&line, ": not of that type, damaged, or flags that it does not know");
+	else
+		text_add(&line, ": no file system that this kernel knows, or a damaged one (on a "
+				"disk with partitions, say which: root=/dev/vda1)");
+	if (err == -EROFS || err == -EACCES)
+		text_add(&line, " and its journal wants to be written; attach it for writing, or "
+				"try rootflags=noload");
+	report_fail(&line);
+}
+
 void root_mount(const struct cmdline *cmdline, const struct root_hints *hints)
 {
 	bool read_only = cmdline->read_only || hints->read_only;
@@ -189,13 +218,8 @@ void root_mount(const struct cmdline *cmdline, const struct root_hints *hints)
 			err = mount_any(device.buf, known, read_only, data);
 		}
 	}
-	if (err == 0)
-		return;
-	if (err == -EINVAL)
-		fail("cannot mount the root file system on ", device.buf, 0,
-			": no file system that this kernel knows, or one that is damaged (a disk "
-			"with partitions wants root=/dev/vda1; see rootfstype=, rootflags=)");
-	fail("cannot mount the root file system on ", device.buf, err, "");
+	if (err)
+		fail_mount(cmdline, device.buf, err);
 }
 
 void root_switch(void)
