@@ -28,6 +28,7 @@ struct worker {
 	fake_worker_hook hook;
 	void *hook_ctx;
 	bool hold;
+	bool allowed[256];
 	uint64_t turns;
 };
 
@@ -93,6 +94,17 @@ int worker_add_file(struct worker *w, int fd)
 
 void worker_allow(struct worker *w, uint8_t opcode)
 {
+	w->allowed[opcode] = true;
+}
+
+bool fake_worker_allows(struct worker *w, uint8_t opcode)
+{
+	return w->allowed[opcode];
+}
+
+unsigned fake_worker_queued(struct worker *w)
+{
+	return w->tail - w->head;
 }
 
 int worker_add_event(struct worker *w, struct worker_event *event, int fd)

@@ -24,5 +24,9 @@ void fake_worker_set_hook(struct worker *w, fake_worker_hook hook, void *ctx);
 /* While true, queued operations stay queued: they are in flight. */
 void fake_worker_hold(struct worker *w, bool hold);
 
+/* How many operations are queued, and whether @opcode was allowed. */
+unsigned fake_worker_queued(struct worker *w);
+bool fake_worker_allows(struct worker *w, uint8_t opcode);
+
 /* How often the file at @index was signalled since the last time this was asked. */
 unsigned fake_worker_signals(struct worker *w, int index);
