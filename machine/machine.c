@@ -72,8 +72,9 @@ static int load_kernel(struct machine *m, const struct boot_kernel *kernel, stru
 	if (in.initrd_fd < 0 && m->config->initrd) {
 		opened = open(m->config->initrd, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 		if (opened < 0)
-			return error_set(
-				err, ERROR_IMAGE, errno, "--initrd %s: %m", m->config->initrd);
+			return error_set(err, ERROR_IMAGE, errno,
+				"--initrd %s: %m: give the path of a cpio archive",
+				m->config->initrd);
 		in.initrd_fd = opened;
 	}
 	for (unsigned i = 0; i < m->devices; i++)

@@ -27,11 +27,6 @@ const struct kvm_extension kvm_extensions[] = {
 	EXT(KVM_CAP_IMMEDIATE_EXIT, true, "stopping a vCPU without losing a signal"),
 	EXT(KVM_CAP_PIT2, false, "a timer for kernels without ACPI or kvm-clock"),
 	EXT(KVM_CAP_TSC_DEADLINE_TIMER, false, "cheap timers in the guest"),
-	EXT(KVM_CAP_GET_TSC_KHZ, false, "telling the guest its TSC frequency"),
-	EXT(KVM_CAP_ADJUST_CLOCK, false, "guest clock"),
-	EXT(KVM_CAP_X2APIC_API, false, "more than 255 processors"),
-	EXT(KVM_CAP_XSAVE, false, "saving a machine"),
-	EXT(KVM_CAP_VCPU_EVENTS, false, "saving a machine, failure reports"),
 };
 const unsigned kvm_extensions_count = ARRAY_SIZE(kvm_extensions);
 
