@@ -1,5 +1,7 @@
 /* The guest program's reading of its command line, by the kernel's rules. */
 #include "guest/cmdline.h"
+#include "guest/sys.h"
+#include "vmm/layout.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +11,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+
+/* The guest program shares no header with the machine, but this it must know. */
+static_assert(SYS_EXIT_PORT == LAYOUT_PORT_EXIT, "status port");
 
 static char line[CMDLINE_MAX];
 
