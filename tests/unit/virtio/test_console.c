@@ -321,7 +321,10 @@ static void test_size(void **state)
 	uint64_t size_bit = 1ULL << VIRTIO_CONSOLE_F_SIZE;
 
 	assert_false(virtio_device_offers(f->device) & size_bit); /* no terminal */
+	/* A new device, on a new worker: the old one knows the old device's doorbells. */
 	virtio_console_destroy(f->device);
+	fake_worker_free(f->w);
+	f->w = fake_worker_new();
 	f->console.columns = 132;
 	f->console.rows = 43;
 	create(f);
@@ -334,13 +337,15 @@ static void test_size(void **state)
 	assert_true(mmio_read32(f->device, VIRTIO_MMIO_INTERRUPT_STATUS) & VIRTIO_MMIO_INT_CONFIG);
 }
 
-/* Nonsense costs the guest its console and nothing else. */
 /* Linux asks for the size only after a change interrupt: its first output brings one, and only one. */
 static void test_size_is_announced(void **state)
 {
 	struct fixture *f = *state;
 
+	/* A new device, on a new worker: the old one knows the old device's doorbells. */
 	virtio_console_destroy(f->device);
+	fake_worker_free(f->w);
+	f->w = fake_worker_new();
 	f->console.columns = 132;
 	f->console.rows = 43;
 	create(f);
@@ -353,6 +358,7 @@ static void test_size_is_announced(void **state)
 	assert_false(f->device->interrupt_status & VIRTIO_MMIO_INT_CONFIG);
 }
 
+/* Nonsense costs the guest its console and nothing else. */
 static void test_hostile(void **state)
 {
 	struct fixture *f = *state;
