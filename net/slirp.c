@@ -327,10 +327,11 @@ static void user_close(struct net *net)
 	struct user_net *user = container_of(net, struct user_net, net);
 
 	user->port.receiving = false;
+	slirp_poll_close(user);
 	if (user->slirp)
 		user->api.cleanup(user->slirp);
-	slirp_poll_close(user);
 	backlog_drop(user);
+	free(user->watch);
 	free(user->frame);
 	free(user);
 }

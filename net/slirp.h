@@ -57,6 +57,7 @@ struct user_net {
 
 /* Main. The epoll instance; ERROR_HOST. */
 int slirp_poll_open(struct user_net *user, struct error *err);
+/* Main. No more looking at sockets; before libslirp's end, for main may not change the instance. */
 void slirp_poll_close(struct user_net *user);
 /* Main. Wires up the worker. Returns 0 or -errno. */
 int slirp_poll_attach(struct user_net *user, struct worker *worker);

@@ -102,7 +102,7 @@ static void forget(struct user_net *user, int fd)
 {
 	struct slirp_watch *watch = watch_of(user, fd);
 
-	if (!watch || !watch->have)
+	if (!watch || !watch->have || user->epoll_fd < 0)
 		return;
 	epoll_ctl(user->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
 	*watch = (struct slirp_watch){ 0 };
@@ -286,5 +286,5 @@ void slirp_poll_close(struct user_net *user)
 {
 	if (user->epoll_fd >= 0)
 		close(user->epoll_fd);
-	free(user->watch);
+	user->epoll_fd = -1;
 }
