@@ -65,13 +65,34 @@ static uint16_t offered(struct vconsole *v)
 	return (uint16_t)(v->popped + ring_pending(&rx_of(v)->ring));
 }
 
+/*
+ * Linux looks at the size in configuration space only when it is told of a change, and only once
+ * its console is there, which its first output shows.
+ */
+static void announce_size(struct vconsole *v)
+{
+	struct virtio_device *device = &v->device;
+	struct virtio_console_config config;
+
+	if (v->announced || !virtio_has(device, VIRTIO_CONSOLE_F_SIZE))
+		return;
+	v->announced = true;
+	pthread_mutex_lock(&device->config_lock);
+	memcpy(&config, device->config, sizeof(config));
+	pthread_mutex_unlock(&device->config_lock);
+	virtio_config_update(device, 0, &config.cols, sizeof(config.cols) + sizeof(config.rows));
+}
+
 static void check_listening(struct vconsole *v)
 {
 	if (v->listening || !v->probes || !virtio_queue_active(rx_of(v)))
 		return;
 	v->listening = offered(v) != v->offered;
-	if (v->listening)
-		console_input_wanted(v->console);
+	if (!v->listening)
+		return;
+	v->announced = false; /* the first time may have been too early */
+	announce_size(v);
+	console_input_wanted(v->console);
 }
 
 static void probe(struct vconsole *v)
@@ -140,24 +161,6 @@ static int start(struct virtio_queue *queue)
 }
 
 /* ---- output ---- */
-
-/*
- * Linux looks at the size in configuration space only when it is told of a change, and only once
- * its console is there, which its first output shows.
- */
-static void announce_size(struct vconsole *v)
-{
-	struct virtio_device *device = &v->device;
-	struct virtio_console_config config;
-
-	if (v->announced || !virtio_has(device, VIRTIO_CONSOLE_F_SIZE))
-		return;
-	v->announced = true;
-	pthread_mutex_lock(&device->config_lock);
-	memcpy(&config, device->config, sizeof(config));
-	pthread_mutex_unlock(&device->config_lock);
-	virtio_config_update(device, 0, &config.cols, sizeof(config.cols) + sizeof(config.rows));
-}
 
 /* Put the chain in hand into the console. False if it has to wait. */
 static bool send_chain(struct virtio_queue *queue, struct vconsole *v)
