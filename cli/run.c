@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 int print_version(void)
 {
@@ -59,8 +60,14 @@ static int make_initrd(struct vm_config *c, struct error *err)
 		.net = c->nets > 0,
 		.console = c->console != VM_CONSOLE_NONE,
 	};
-	int r = machine_kernel_version(c->kernel, version, sizeof(version), err);
+	struct stat st;
+	int r;
 
+	/* A disk that is none: machine_create() says it best. */
+	if (stat(c->disk[0].path, &st) < 0 || S_ISDIR(st.st_mode) ||
+		(S_ISREG(st.st_mode) && !st.st_size))
+		return 0;
+	r = machine_kernel_version(c->kernel, version, sizeof(version), err);
 	if (r < 0)
 		return r;
 	if (r > 0) {
