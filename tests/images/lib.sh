@@ -32,6 +32,7 @@ make_cached() {
 	exec 8>"$path.lock"
 	flock 8
 	if [ ! -e "$path" ]; then
+		find "${path%/*}" -maxdepth 1 -name '.new.*' -mmin +180 -exec rm -rf {} + # of killed makers
 		temp=$(mktemp -d "${path%/*}/.new.XXXXXX")
 		if ! ("$@" "$temp/out") 8>&- >&2; then
 			rm -rf "$temp"
