@@ -2,8 +2,10 @@
  * A disk behind one opaque handle: requests in as SQEs, completions out, no bounce buffer.
  *
  * The frontend embeds a struct block_request in each of its own requests, fills it and calls
- * block_submit() on the worker thread; request->done() comes on the same thread, exactly once: later,
- * or from inside block_submit() when nothing had to be done or the request is wrong. Data moves straight between the file and request->iov, which points into guest memory.
+ * block_submit() on the worker thread; request->done() comes on the same thread, exactly once:
+ * later, or from inside block_submit() when nothing had to be done, the request is wrong, or it was a
+ * small write that the page cache took. Data moves straight between the file and request->iov, which
+ * points into guest memory.
  */
 #pragma once
 

@@ -3,11 +3,21 @@
 #include "util/macros.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/falloc.h>
 #include <string.h>
+#include <time.h>
 
 /* A call that the kernel asks to repeat (-EINTR, -EAGAIN) is repeated this often in a row. */
 enum { RETRIES_MAX = 100 };
+
+/*
+ * A small write into the page cache is a copy, done before another thread would be awake; but most
+ * file systems let io_uring do buffered writes only on a thread of the kernel's. So the worker makes
+ * such a write itself. One that took longer than a copy does waited for the disk, or for memory to
+ * be written back: for a while after it, writes go to the ring and hold nobody up.
+ */
+enum { HERE_BYTES_MAX = 64 * 1024, HERE_SLOW_NS = 2000000, HERE_PAUSE_NS = 1000000000 };
 
 /* Ways to clear a range, best first; what a file system lacks falls through to the next. */
 enum { CLEAR_PUNCH, CLEAR_ZERO_RANGE, CLEAR_WRITE };
@@ -235,6 +245,39 @@ static void on_complete(struct worker_op *op, int res, uint32_t cqe_flags)
 		moved(request, (unsigned)res);
 }
 
+static int64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+/* Make a small write at once. False if it is for the ring. */
+static bool write_here(struct block_request *request)
+{
+	struct block *block = request->block;
+	int64_t began, ended;
+	ssize_t n;
+
+	if (request->op != BLOCK_WRITE || request->len > HERE_BYTES_MAX ||
+		request->iov_count > IOV_MAX)
+		return false;
+	began = now_ns();
+	if (began < atomic_load_explicit(&block->busy_until, memory_order_relaxed))
+		return false;
+	n = pwritev(block->fd, request->iov, (int)request->iov_count, (off_t)request->offset);
+	ended = now_ns();
+	if (ended - began > HERE_SLOW_NS)
+		atomic_store_explicit(
+			&block->busy_until, ended + HERE_PAUSE_NS, memory_order_relaxed);
+	/* What failed or came short is tried again by the ring, which knows what to do then. */
+	if (n != (ssize_t)request->len)
+		return false;
+	request->done(request, 0);
+	return true;
+}
+
 /* The sum of the iovecs, or UINT64_MAX if one of them is more than a read(2) can be asked for. */
 static uint64_t iov_bytes(const struct block_request *request)
 {
@@ -288,5 +331,6 @@ void block_submit(struct block *block, struct worker *worker, struct block_reque
 		request->done(request, 0);
 		return;
 	}
-	submit(request);
+	if (!write_here(request))
+		submit(request);
 }

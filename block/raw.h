@@ -21,6 +21,7 @@ struct block {
 	} attached[BLOCK_WORKERS_MAX];
 
 	/* Any worker. */
+	_Atomic int64_t busy_until; /* CLOCK_MONOTONIC ns: until then writes go to the ring */
 	_Atomic bool no_zero_range; /* the file system has no FALLOC_FL_ZERO_RANGE */
 	_Atomic bool no_punch_hole;
 	struct log_limit complaints;
@@ -32,3 +33,9 @@ struct block {
  */
 int block_lock(const struct block *block, struct error *err);
 void block_unlock(const struct block *block);
+
+/* For tests of the way through the ring: the worker makes no write itself. */
+static inline void block_ring_only(struct block *block)
+{
+	atomic_store(&block->busy_until, INT64_MAX);
+}

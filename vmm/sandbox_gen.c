@@ -34,8 +34,8 @@ static const char *const main_calls[] = { "read", "fcntl", "fstat", "newfstatat"
 /* A vCPU runs the guest; its device callbacks are in `common`. */
 static const char *const vcpu_calls[] = { NULL };
 
-/* A worker has its ring, and reads what the ring cannot take (a terminal). */
-static const char *const worker_calls[] = { "io_uring_enter", "read", "readv", NULL };
+/* A worker has its ring, makes small writes to a disk itself, and reads a terminal. */
+static const char *const worker_calls[] = { "io_uring_enter", "pwritev", "read", "readv", NULL };
 
 /* libslirp: sockets for each connection of the guest, and the host's resolver settings. */
 static const char *const user_net_calls[] = { "socket", "socketpair", "bind", "listen", "accept",

@@ -1,5 +1,5 @@
 /* The raw backend by itself: what it refuses, how it attaches, how it goes on. */
-#include "block/block.h"
+#include "block/raw.h"
 #include "fake_worker.h"
 #include "util/log.h"
 #include "util/macros.h"
@@ -109,6 +109,7 @@ static void test_ranges(void **state)
 		{ UINT64_MAX - 511, 512 }, { 512, UINT64_MAX }, { SIZE + 1, 0 } };
 	struct fixture *f = *state;
 
+	block_ring_only(f->block);
 	fake_worker_set_hook(f->w, count, f);
 	for (unsigned op = 0; op < ARRAY_SIZE(ops); op++) {
 		for (unsigned i = 0; i < ARRAY_SIZE(bad); i++)
@@ -228,6 +229,44 @@ static void test_progress_resets_patience(void **state)
 		assert_int_equal(f->data[i], 'x');
 }
 
+/* A small write is made at once, a large one by the ring, and any while the disk is behind. */
+static void test_small_writes(void **state)
+{
+	struct fixture *f = *state;
+	char back[1024];
+
+	fake_worker_set_hook(f->w, count, f);
+	memset(f->data, 'w', sizeof(f->data));
+	assert_int_equal(run(f, BLOCK_WRITE, 512, 1024), 0);
+	assert_int_equal(f->operations, 0);
+	assert_int_equal(pread(f->fd, back, sizeof(back), 512), sizeof(back));
+	assert_memory_equal(back, f->data, sizeof(back));
+
+	assert_int_equal(
+		ftruncate(f->fd, 0), 0); /* the size that counts is the one at its opening */
+	f->block->size = 4 * SIZE;
+	assert_int_equal(run(f, BLOCK_WRITE, 0, 2 * SIZE), 0);
+	assert_int_equal(f->operations, 1);
+
+	f->operations = 0;
+	block_ring_only(f->block);
+	assert_int_equal(run(f, BLOCK_WRITE, 512, 1024), 0);
+	assert_int_equal(f->operations, 1);
+}
+
+/* What fails at once is tried again by the ring, whose answer counts. */
+static void test_small_write_fails(void **state)
+{
+	struct fixture *f = *state;
+	int fd = f->block->fd;
+
+	fake_worker_set_hook(f->w, count, f);
+	f->block->fd = -1;
+	assert_int_equal(run(f, BLOCK_WRITE, 0, 512), 0);
+	assert_int_equal(f->operations, 1);
+	f->block->fd = fd;
+}
+
 #define T(name)	   cmocka_unit_test_setup_teardown(name, setup, teardown)
 #define T_RO(name) cmocka_unit_test_setup_teardown(name, setup_read_only, teardown)
 
@@ -239,6 +278,8 @@ int main(void)
 		T_RO(test_read_only),
 		T(test_attach),
 		T(test_progress_resets_patience),
+		T(test_small_writes),
+		T(test_small_write_fails),
 	};
 
 	/* The errors that are provoked here would otherwise be told on standard error. */

@@ -1,4 +1,5 @@
 #include "disk.h"
+#include "block/raw.h"
 
 #include <fcntl.h>
 #include <linux/virtio_config.h>
@@ -31,6 +32,7 @@ void disk_open(struct disk *disk, struct worker *worker[DISK_QUEUES], bool read_
 	check(disk->fd, &err);
 	check(ftruncate(disk->fd, DISK_SECTORS * BLOCK_SECTOR), &err);
 	check(block_open(&disk->block, disk->path, read_only, &err), &err);
+	block_ring_only(disk->block);
 	params.block = disk->block;
 	check(virtio_blk_create(&disk->device, &params, &err), &err);
 	for (unsigned i = 0; i < DISK_QUEUES; i++) {
