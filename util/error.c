@@ -31,5 +31,6 @@ void error_prefix(struct error *err, const char *fmt, ...)
 	n = vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
 	va_end(ap);
 	if (n >= 0 && (size_t)n < sizeof(err->msg))
-		snprintf(err->msg + n, sizeof(err->msg) - (size_t)n, ": %s", old);
+		snprintf(err->msg + n, sizeof(err->msg) - (size_t)n, ": %.*s",
+			(int)(sizeof(err->msg) - (size_t)n - 3), old);
 }
