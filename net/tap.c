@@ -56,11 +56,6 @@ static int check_interface(const char *name, unsigned *mtu, struct error *err)
 	if (ioctl(fd, SIOCGIFMTU, &ifr) < 0)
 		return no_tap(name, errno, err);
 	*mtu = (unsigned)ifr.ifr_mtu;
-	if (ioctl(fd, SIOCGIFFLAGS, &ifr) < 0)
-		return no_tap(name, errno, err);
-	if (!(ifr.ifr_flags & IFF_UP))
-		log_warn("the tap \"%s\" is down: no packet passes before `ip link set %s up`",
-			name, name);
 	ifr.ifr_data = (void *)&info;
 	if (ioctl(fd, SIOCETHTOOL, &ifr) < 0 || strcmp(info.driver, "tun") ||
 		strcmp(info.bus_info, "tap"))
@@ -68,6 +63,11 @@ static int check_interface(const char *name, unsigned *mtu, struct error *err)
 			"the network interface \"%s\" is not a tap: try `ip tuntap add NAME mode "
 			"tap` for one and attach it to the same bridge",
 			name);
+	if (ioctl(fd, SIOCGIFFLAGS, &ifr) < 0)
+		return no_tap(name, errno, err);
+	if (!(ifr.ifr_flags & IFF_UP))
+		log_warn("the tap \"%s\" is down: no packet passes before `ip link set %s up`",
+			name, name);
 	return 0;
 }
 

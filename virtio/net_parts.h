@@ -42,6 +42,7 @@ struct rx_side {
 	unsigned out;		 /* slots that the backend has */
 	struct rx_slot *stocked; /* free slots with chains in them */
 	struct rx_slot *bare;	 /* free slots without; last in, first out, as the other */
+	unsigned fresh;		 /* slot[fresh ...] were never used: no memory is behind them yet */
 	struct rx_slot slot[RX_SLOTS];
 };
 

@@ -38,8 +38,12 @@ static struct rx_slot *get_slot(struct rx_side *rx)
 	struct rx_slot **list = rx->stocked ? &rx->stocked : &rx->bare;
 	struct rx_slot *slot = *list;
 
-	if (slot)
+	if (slot) {
 		*list = slot->next;
+	} else if (rx->fresh < RX_SLOTS) {
+		slot = &rx->slot[rx->fresh++];
+		slot->rx.iov = slot->iov;
+	}
 	return slot;
 }
 
@@ -255,8 +259,6 @@ void net_rx_init(struct net_pair *pair, struct virtio_queue *queue)
 
 	rx->queue = queue;
 	rx->sink = (struct net_sink){ rx_take, rx_deliver, rx_give_back };
-	for (unsigned i = 0; i < RX_SLOTS; i++)
-		rx->slot[i].rx.iov = rx->slot[i].iov;
 }
 
 /* A new ring: whatever chains the slots had were of the old one. */
@@ -266,7 +268,7 @@ void net_rx_begin(struct net_pair *pair)
 
 	rx->mergeable = virtio_has(rx->queue->device, VIRTIO_NET_F_MRG_RXBUF);
 	rx->stocked = rx->bare = NULL;
-	for (unsigned i = RX_SLOTS; i-- > 0;) {
+	for (unsigned i = rx->fresh; i-- > 0;) {
 		rx->slot[i].chains = rx->slot[i].rx.iov_count = 0;
 		rx->slot[i].rx.bytes = 0;
 		put_slot(rx, &rx->slot[i]);
