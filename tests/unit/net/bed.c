@@ -121,7 +121,7 @@ void make_frame(uint8_t *p, uint32_t seq, size_t len)
 
 bool frame_is(const uint8_t *p, uint32_t seq, size_t len)
 {
-	static uint8_t want[ROOM];
+	static __thread uint8_t want[ROOM]; /* workers run side by side */
 
 	make_frame(want, seq, len);
 	return !memcmp(p, want, len);
@@ -141,7 +141,7 @@ static struct net_rx *take(struct net_sink *sink, size_t want)
 		if (s->out)
 			continue;
 		s->out = true;
-		f->out++;
+		atomic_fetch_add(&f->out, 1);
 		f->budget--;
 		/* Two pieces, so that packets cross from one to the other. */
 		s->iov[0] = (struct iovec){ s->data, 20 };
@@ -157,7 +157,7 @@ static struct net_rx *take(struct net_sink *sink, size_t want)
 static void put(struct front *f, struct net_rx *rx)
 {
 	container_of(rx, struct slot, rx)->out = false;
-	f->out--;
+	atomic_fetch_sub(&f->out, 1);
 }
 
 static void deliver(struct net_sink *sink, struct net_rx *rx, size_t len, const uint8_t *spill)
@@ -248,9 +248,9 @@ bool wait_for(atomic_uint *count, unsigned want)
 void stop_front(struct front *f)
 {
 	on_worker(f->worker, do_stop, f);
-	for (int ms = 0; ms < 5000 && f->out; ms++)
+	for (int ms = 0; ms < 5000 && atomic_load(&f->out); ms++)
 		usleep(1000);
-	assert_int_equal(f->out, 0);
+	assert_int_equal(atomic_load(&f->out), 0);
 }
 
 /* ---- set-up ---- */
@@ -265,7 +265,7 @@ void bed_up(struct bed *b, const char *name, int flags, unsigned pairs, int mtu)
 	if (net_open_tap(&b->net, name, pairs, &err) < 0)
 		fail_msg("%s", err.msg);
 	for (unsigned i = 0; i < pairs; i++) {
-		struct worker_params params = { .name = "worker", .sandbox = true };
+		struct worker_params params = { .name = "worker", .sandbox = BED_SANDBOX };
 
 		b->front[i] = calloc(1, sizeof(*b->front[i]));
 		assert_int_equal(worker_create(&b->worker[i], &params, &err), 0);

@@ -111,6 +111,15 @@ static void do_more(void *arg)
 	net_rx_ready(g->port);
 }
 
+/* Buffers for two more, so small that a part of each packet is in the spill. */
+static void do_narrow(void *arg)
+{
+	struct guest *g = arg;
+
+	g->room = 64;
+	g->budget = 2;
+}
+
 /* ---- sending by hand ---- */
 
 struct packet {
@@ -227,7 +236,9 @@ static unsigned await_ip(struct guest *g, unsigned from, int protocol)
 static struct guest *guest_up(const struct net_forward *forward, unsigned forwards)
 {
 	struct guest *g = calloc(1, sizeof(*g));
-	struct worker_params params = { .name = "user", .kind = WORKER_USER_NET, .sandbox = true };
+	struct worker_params params = {
+		.name = "user", .kind = WORKER_USER_NET, .sandbox = BED_SANDBOX
+	};
 	struct error err = { 0 };
 
 	if (net_open_user(&g->net, forward, forwards, &err) < 0)
@@ -340,10 +351,8 @@ static void test_backlog(void **state)
 	int fd = host_socket(SOCK_DGRAM, FORWARD_UDP, true);
 	unsigned n = 0;
 
-	g->room = 64; /* and a part of each packet is in the spill */
+	on_worker(g->worker, do_narrow, g);
 	send_udp(g, ROUTER, UDP_PORT, "to find the way");
-	usleep(20000);
-	g->budget = 2;
 	for (unsigned i = 0; i < 100; i++) {
 		char text[100];
 
