@@ -102,6 +102,13 @@ fail:
 	return r;
 }
 
+static void close_fd(int *fd)
+{
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
 int vm_add_cpus(struct vm *vm, unsigned cpus, struct error *err)
 {
 	unsigned max = MIN(kvm_cpus_max(vm->kvm_fd), (unsigned)VM_VCPUS_MAX);
@@ -117,14 +124,9 @@ int vm_add_cpus(struct vm *vm, unsigned cpus, struct error *err)
 		if (r < 0)
 			return r;
 	}
+	/* It has told what it can do and made what there is to make: the guest's life needs neither. */
+	close_fd(&vm->kvm_fd);
 	return 0;
-}
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
 }
 
 void vm_destroy(struct vm *vm)

@@ -32,7 +32,7 @@ struct vcpu;
 
 struct vm {
 	/* Constant after start. */
-	int kvm_fd;
+	int kvm_fd; /* -1 once the vCPUs are made */
 	int vm_fd;
 	struct guest_memory memory;
 	struct bus pio;
@@ -53,7 +53,7 @@ struct vm {
 
 /* Open KVM and make the VM: memory, TSS and identity map, interrupt controllers, timer. */
 int vm_create(struct vm *vm, uint64_t memory_bytes, struct error *err);
-/* Make @cpus vCPUs. ERROR_USAGE beyond what KVM allows. */
+/* Once. Make @cpus vCPUs and let go of /dev/kvm. ERROR_USAGE beyond what KVM allows. */
 int vm_add_cpus(struct vm *vm, unsigned cpus, struct error *err);
 /* Everything must be stopped. Safe on a zeroed struct with fds of -1. */
 void vm_destroy(struct vm *vm);
