@@ -161,7 +161,7 @@ static long resident(unsigned long long guest_bytes)
 	if (!f)
 		die("%s: %m", path);
 	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%llx-%llx rw", &from, &to) == 2)
+		if (sscanf(line, "%llx-%llx", &from, &to) == 2)
 			guest = to - from == guest_bytes;
 		else if (!guest && sscanf(line, "Rss: %ld", &kib) == 1)
 			sum += kib;
