@@ -5,6 +5,10 @@ lab() {
 	"$BATS_TEST_DIRNAME/lab" --timeout 60 "$@"
 }
 
+setup_file() {
+	lab --freeze
+}
+
 setup() {
 	here=$(cd "$BATS_TEST_DIRNAME/../.." && pwd -P)
 	mkdir -p "$here/build/lab"

@@ -11,7 +11,7 @@
 #define LAB_PORT       "/dev/vport0p1"
 #define LAB_DEBUG_EXIT 0xf4
 #define LAB_FRAME_MAX  (1 << 20)
-#define LAB_CHUNK      32768
+#define LAB_CHUNK      16384 /* most data in a frame, but for the job */
 
 enum lab_frame_type {
 	/* lab to host */

@@ -26,7 +26,7 @@
 #define SILENCE_LIMIT_S 90 /* the lab sends a frame every few seconds */
 #define FREEZE_LIMIT_S	180
 
-enum outcome { COMMAND_ENDED, LAB_DIED, TIMED_OUT };
+enum outcome { LAB_ALIVE, COMMAND_ENDED, LAB_DIED, TIMED_OUT };
 
 static struct termios saved_termios;
 static bool termios_changed;
@@ -66,21 +66,45 @@ void say(const char *text)
 	fprintf(stderr, "lab: %s\n", text);
 }
 
-static bool read_all(int fd, void *data, size_t len)
+/* Is there a reason not to wait for the lab any longer? */
+static bool given_up(const struct lab *l, enum outcome *outcome)
 {
+	int64_t now = now_ms();
+
+	*outcome = LAB_DIED;
+	if (got_signal)
+		return true;
+	if (l->timeout_s && now - l->begin_ms > l->timeout_s * 1000LL) {
+		*outcome = TIMED_OUT;
+		return true;
+	}
+	if (now - l->last_ms <= (l->started ? SILENCE_LIMIT_S : START_LIMIT_S) * 1000LL)
+		return false;
+	say("no sign of life");
+	return true;
+}
+
+/* Returns LAB_ALIVE, or what to make of it that not all of the bytes came. */
+static enum outcome read_port(struct lab *l, void *data, size_t len)
+{
+	enum outcome outcome;
 	char *p = data;
 
 	while (len) {
-		ssize_t n = read(fd, p, len);
+		struct pollfd pfd = { .fd = l->port, .events = POLLIN };
+		ssize_t n;
 
-		if (n < 0 && errno == EINTR)
+		if (given_up(l, &outcome))
+			return outcome;
+		if (poll(&pfd, 1, 500) <= 0)
 			continue;
+		n = read(l->port, p, len);
 		if (n <= 0)
-			return false;
+			return LAB_DIED;
 		p += n;
 		len -= n;
 	}
-	return true;
+	return LAB_ALIVE;
 }
 
 static bool write_all(int fd, const void *data, size_t len)
@@ -106,14 +130,17 @@ static bool write_all(int fd, const void *data, size_t len)
 	return true;
 }
 
-static bool read_frame(struct lab *l, struct lab_frame *f, char *data)
+static enum outcome read_frame(struct lab *l, struct lab_frame *f, char *data)
 {
-	if (!read_all(l->port, f, sizeof(*f)) || f->len > LAB_FRAME_MAX ||
-		!read_all(l->port, data, f->len))
-		return false;
-	data[f->len] = 0;
-	l->last_ms = now_ms();
-	return true;
+	enum outcome outcome = read_port(l, f, sizeof(*f));
+
+	if (outcome == LAB_ALIVE)
+		outcome = f->len > LAB_FRAME_MAX ? LAB_DIED : read_port(l, data, f->len);
+	if (outcome == LAB_ALIVE) {
+		data[f->len] = 0;
+		l->last_ms = now_ms();
+	}
+	return outcome;
 }
 
 static void put_string(char *frame, size_t *len, const char *s)
@@ -202,36 +229,35 @@ static bool pass_pending(struct lab *l)
 	return n > 0 || errno == EAGAIN || errno == EINTR;
 }
 
-/* Handles one frame from the lab; returns false when it was the last. */
-static bool take_frame(struct lab *l, enum outcome *outcome)
+/* Handles one frame from the lab; returns LAB_ALIVE unless it was the last. */
+static enum outcome take_frame(struct lab *l)
 {
 	static char data[LAB_FRAME_MAX + 1];
 	struct lab_frame f;
+	enum outcome outcome = read_frame(l, &f, data);
 
-	*outcome = LAB_DIED;
-	if (!read_frame(l, &f, data))
-		return false;
+	if (outcome != LAB_ALIVE)
+		return outcome;
 	switch (f.type) {
 	case LAB_STARTED:
 		l->started = true;
-		return true;
+		return LAB_ALIVE;
 	case LAB_OUT:
 	case LAB_ERR:
 		if (!write_all(f.type == LAB_OUT ? 1 : 2, data, f.len) && errno == EPIPE)
 			got_signal = SIGPIPE; /* nobody reads on */
-		return true;
+		return LAB_ALIVE;
 	case LAB_BEAT:
-		return true;
+		return LAB_ALIVE;
 	case LAB_STATUS:
 		memcpy(&l->status, data, sizeof(l->status));
-		*outcome = COMMAND_ENDED;
-		return false;
+		return COMMAND_ENDED;
 	case LAB_FAULT:
 		say(data);
-		return false;
+		return LAB_DIED;
 	default:
 		say("a frame of unknown type");
-		return false;
+		return LAB_DIED;
 	}
 }
 
@@ -255,16 +281,9 @@ static enum outcome carry(struct lab *l)
 			{ .fd = l->port, .events = POLLIN | (full ? POLLOUT : 0) },
 			{ .fd = want_input && !l->no_input ? 0 : -1, .events = POLLIN },
 		};
-		int64_t now = now_ms();
 
-		if (got_signal)
-			return LAB_DIED;
-		if (l->timeout_s && now - l->begin_ms > l->timeout_s * 1000LL)
-			return TIMED_OUT;
-		if (now - l->last_ms > (l->started ? SILENCE_LIMIT_S : START_LIMIT_S) * 1000LL) {
-			say("no sign of life");
-			return LAB_DIED;
-		}
+		if (given_up(l, &outcome))
+			return outcome;
 		if (window_changed && !full && l->started) {
 			struct lab_winsize win = window();
 
@@ -281,8 +300,11 @@ static enum outcome carry(struct lab *l)
 			continue;
 		if ((p[0].revents & POLLOUT) && !pass_pending(l))
 			return LAB_DIED;
-		if ((p[0].revents & (POLLIN | POLLHUP)) && !take_frame(l, &outcome))
-			return outcome;
+		if (p[0].revents & (POLLIN | POLLHUP)) {
+			outcome = take_frame(l);
+			if (outcome != LAB_ALIVE)
+				return outcome;
+		}
 		if (p[1].revents)
 			take_input(l);
 		if (l->no_input && p[1].revents)
@@ -352,7 +374,9 @@ static int freeze(struct lab *l)
 
 	start_qemu(l, true);
 	p = (struct pollfd){ .fd = l->port, .events = POLLIN };
-	ok = poll(&p, 1, FREEZE_LIMIT_S * 1000) == 1 && read_frame(l, &f, data);
+	ok = poll(&p, 1, FREEZE_LIMIT_S * 1000) == 1;
+	l->last_ms = now_ms();
+	ok = ok && read_frame(l, &f, data) == LAB_ALIVE;
 	if (ok && f.type == LAB_FAULT)
 		say(data);
 	ok = ok && f.type == LAB_READY && save_state(l);
