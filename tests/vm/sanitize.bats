@@ -15,7 +15,7 @@ teardown() {
 
 work='mkfs.ext4 -q /dev/vdb && mount /dev/vdb /mnt || exit 1
 cp -a /usr/bin/. /mnt; sync
-fio --name=x --filename=/mnt/data --numjobs=2 --size=4M --direct=1 --ioengine=libaio --iodepth=16 --rw=randrw \
+fio --name=x --directory=/mnt --numjobs=2 --size=4M --direct=1 --ioengine=libaio --iodepth=16 --rw=randrw \
 	--bsrange=4k-64k --verify=crc32c --verify_fatal=1 --minimal >/tmp/log || { cat /tmp/log; exit 1; }
 umount /mnt; blkdiscard /dev/vdb; dd if=/dev/urandom of=/dev/vdc bs=512 count=1 2>/dev/null && exit 2
 head -c 64 /dev/hwrng >/dev/null || exit 3
