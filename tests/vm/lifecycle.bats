@@ -54,7 +54,7 @@ teardown() {
 	LIMIT=6s guest 'sleep 1000'
 	[ "$status" = "$(status_of TIMED_OUT)" ]
 	[ $((SECONDS - start)) -ge 6 ]
-	[ $((SECONDS - start)) -lt 15 ]
+	[ $((SECONDS - start)) -lt 60 ] # a busy machine takes its time
 }
 
 @test "SIGTERM ends a guest that spins on all its CPUs" {
