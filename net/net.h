@@ -72,7 +72,6 @@ struct net_rx {
 	/* ---- the backend's ---- */
 	struct net_port *port;
 	struct worker_op io;
-	unsigned spill;
 };
 
 /* Where packets to the guest go: the frontend's half of a queue pair. All three: worker. */

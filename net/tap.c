@@ -194,7 +194,7 @@ static int prepare_ports(struct tap *tap, struct error *err)
 		struct tap_port *port = &tap->port[i];
 		int r;
 
-		port->spill = mmap(NULL, (size_t)TAP_BATCH * TAP_SPILL, PROT_READ | PROT_WRITE,
+		port->spill = mmap(NULL, TAP_SPILL, PROT_READ | PROT_WRITE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (port->spill == MAP_FAILED) {
 			port->spill = NULL;
@@ -219,7 +219,7 @@ static void tap_close(struct net *net)
 		struct tap_port *port = &tap->port[i];
 
 		if (port->spill)
-			munmap(port->spill, (size_t)TAP_BATCH * TAP_SPILL);
+			munmap(port->spill, TAP_SPILL);
 		if (port->fd >= 0)
 			close(port->fd);
 	}
@@ -314,7 +314,6 @@ int net_open_tap(struct net **out, const char *name, unsigned pairs, struct erro
 	tap->net.pairs = pairs;
 	tap->net.mtu = mtu;
 	tap->net.kind = WORKER_IO;
-	tap->nowait = true;
 	snprintf(tap->net.name, sizeof(tap->net.name), "%s", name);
 	for (unsigned i = 0; i < NET_PAIRS_MAX; i++) {
 		tap->port[i].tap = tap;

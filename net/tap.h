@@ -5,7 +5,7 @@
 #include "util/log.h"
 
 enum {
-	TAP_BATCH = 32, /* reads in flight at most */
+	TAP_SHARE = 64, /* packets read in one go, before others have their turn */
 	TAP_SPILL = (NET_PACKET_MAX + 4095) & ~4095
 };
 
@@ -17,16 +17,12 @@ struct tap_port {
 	int file; /* fd as a registered file of the worker */
 
 	/* Worker. */
-	bool gone;	      /* reads fail: the interface was deleted */
-	bool starved;	      /* the driver has offered no buffer */
-	unsigned outstanding; /* reads in flight */
-	unsigned batch;	      /* how many reads the last refill made */
-	unsigned got;	      /* how many of those brought a packet at once */
-	uint64_t turn;	      /* when the last refill was made */
-	size_t want;	      /* room for the next packet: follows the sizes of the last ones */
-	struct worker_task refill;
-	struct net_rx *reading[TAP_BATCH]; /* by spill; NULL: that spill is free */
-	uint8_t *spill; /* TAP_BATCH * TAP_SPILL bytes: the ends of packets that were too long */
+	bool gone;		/* reads fail: the interface was deleted */
+	bool starved;		/* the driver has offered no buffer */
+	size_t want;		/* room for the next packet: follows the sizes of the last ones */
+	struct net_rx *reading; /* waits on the ring for a packet, or NULL */
+	struct worker_task more;
+	uint8_t *spill; /* TAP_SPILL bytes: the end of a packet that was too long */
 	struct log_limit complaints;
 };
 
@@ -34,8 +30,6 @@ struct tap {
 	struct net net;
 	/* Worker of pair 0. */
 	unsigned attached; /* pairs whose queue receives */
-	/* Any worker. */
-	_Atomic bool nowait; /* this kernel's taps take RWF_NOWAIT: until one says no */
 	struct tap_port port[NET_PAIRS_MAX];
 };
 

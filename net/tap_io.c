@@ -1,16 +1,13 @@
 /*
- * The tap backend: packets. Both ways they pass between the tap and the guest's own buffers by
- * reads and writes on the worker's io_uring; one io_uring_enter carries a batch of them.
+ * The tap backend: packets. Both ways they pass between the tap and the guest's own buffers.
  *
- * To the guest: a refill queues up to TAP_BATCH reads. The last one waits in the kernel until there
- * is a packet; the others only look (RWF_NOWAIT) and come back empty-handed if there is none. The
- * kernel runs them in the order of submission and completes them in the order it ran them, so the
- * order of completions is the order of packets. When the last one is back, the next refill is made:
- * larger if all found packets at once, else as large as what was found. A quiet line thus costs one
- * read per packet, a busy one a fraction of a system call.
+ * To the guest: one read waits on the worker's io_uring until there is a packet. Then the worker
+ * reads on by itself, one readv() for each packet, until the tap is empty or a share is done, and
+ * the read on the ring waits anew. So a quiet line costs one completion for each packet, a busy one
+ * none; and all packets of a turn make one interrupt.
  *
- * Taps learned RWF_NOWAIT with Linux 6.4. Before, every read of a batch waits; a packet then wakes
- * more reads than it can satisfy, which costs time but nothing else.
+ * (A batch of reads on the ring would save the system calls, but taps know RWF_NOWAIT only since
+ * Linux 6.4: before, every read of a batch waits, and one packet wakes them all.)
  *
  * Nobody knows a packet's size before it is read: each read gets as much of the guest's memory as
  * the last packets needed, and behind it a spill buffer of ours, so that a longer packet is whole
@@ -25,67 +22,11 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/uio.h>
 
 /* ---- to the guest ---- */
 
 static void read_done(struct worker_op *op, int res, uint32_t cqe_flags);
-
-static void submit_read(struct tap_port *port, struct net_rx *rx, bool wait)
-{
-	struct worker *worker = port->port.worker;
-	struct io_uring_sqe *sqe = worker_sqe(worker);
-	unsigned count = rx->iov_count;
-	unsigned spill = 0;
-
-	while (port->reading[spill])
-		spill++; /* there are as many as reads */
-	port->reading[spill] = rx;
-	port->outstanding++;
-	rx->port = &port->port;
-	rx->spill = spill;
-	rx->io.complete = read_done;
-	if (rx->bytes < NET_PACKET_MAX)
-		rx->iov[count++] =
-			(struct iovec){ port->spill + (size_t)spill * TAP_SPILL, TAP_SPILL };
-	io_uring_prep_readv(sqe, port->file, rx->iov, count, 0);
-	if (!wait)
-		sqe->rw_flags = RWF_NOWAIT;
-	worker_submit(worker, sqe, &rx->io);
-}
-
-/* How many reads the next batch should have. */
-static unsigned next_batch(const struct tap_port *port)
-{
-	if (port->got < port->batch)
-		return MAX(port->got, 1U);
-	return MIN(2 * port->batch, (unsigned)TAP_BATCH);
-}
-
-static void refill(struct worker_task *task)
-{
-	struct tap_port *port = container_of(task, struct tap_port, refill);
-	struct net_sink *sink = port->port.sink;
-	bool nowait = atomic_load_explicit(&port->tap->nowait, memory_order_relaxed);
-	struct net_rx *rx;
-	unsigned batch;
-
-	if (!port->port.receiving || port->gone || port->outstanding)
-		return;
-	batch = next_batch(port);
-	port->batch = port->got = 0;
-	port->turn = worker_turn(port->port.worker);
-	rx = sink->take(sink, port->want);
-	port->starved = !rx;
-	while (rx) {
-		struct net_rx *next = NULL;
-
-		port->batch++;
-		if (port->batch < batch)
-			next = sink->take(sink, port->want);
-		submit_read(port, rx, !next || !nowait);
-		rx = next;
-	}
-}
 
 /* The next packet is likely to be as large as the largest of the last ones. */
 static void learn_size(struct tap_port *port, size_t len)
@@ -96,43 +37,104 @@ static void learn_size(struct tap_port *port, size_t len)
 		port->want -= (port->want - len) / 8;
 }
 
-static void read_failed(struct tap_port *port, int res)
+/* A place for the next packet, the spill behind it; NULL where the driver has offered none. */
+static struct net_rx *take(struct tap_port *port, unsigned *count)
 {
-	switch (res) {
-	case -EAGAIN: /* no packet */
-	case -EINTR:
-	case -ECANCELED: /* stopped */
-		return;
-	case -EOPNOTSUPP:
-		atomic_store(&port->tap->nowait, false);
-		return;
+	struct net_sink *sink = port->port.sink;
+	struct net_rx *rx = sink->take(sink, port->want);
+
+	port->starved = !rx;
+	if (!rx)
+		return NULL;
+	*count = rx->iov_count;
+	if (rx->bytes < NET_PACKET_MAX)
+		rx->iov[(*count)++] = (struct iovec){ port->spill, TAP_SPILL };
+	return rx;
+}
+
+/* What a read into @rx came to. Returns false where there is no use in reading on just now. */
+static bool finish(struct tap_port *port, struct net_rx *rx, int res)
+{
+	struct net_sink *sink = port->port.sink;
+
+	if (res > 0) {
+		learn_size(port, (size_t)res);
+		sink->deliver(sink, rx, (size_t)res, port->spill);
+		return true;
 	}
+	sink->give_back(sink, rx);
+	if (res == -EINTR)
+		return true;
+	if (res == -EAGAIN || res == -ECANCELED) /* no packet; stopped */
+		return false;
 	/* EBADFD: the interface was deleted. Reading on would only spin. */
 	port->gone = true;
 	log_limited(&port->complaints, LOG_LEVEL_WARN,
 		"the tap \"%s\" no longer delivers packets: %s", port->tap->net.name,
 		strerror(-res));
+	return false;
+}
+
+static void wait_for_packet(struct tap_port *port)
+{
+	struct worker *worker = port->port.worker;
+	unsigned count;
+	struct net_rx *rx = take(port, &count);
+	struct io_uring_sqe *sqe;
+
+	if (!rx)
+		return;
+	port->reading = rx;
+	rx->port = &port->port;
+	rx->io.complete = read_done;
+	sqe = worker_sqe(worker);
+	io_uring_prep_readv(sqe, port->file, rx->iov, count, 0);
+	worker_submit(worker, sqe, &rx->io);
+}
+
+/* Read what is there. The others of this worker have their turn after TAP_SHARE packets. */
+static void drain(struct tap_port *port)
+{
+	struct net_rx *rx;
+	unsigned count;
+	ssize_t n;
+
+	for (unsigned i = 0; i < TAP_SHARE; i++) {
+		rx = take(port, &count);
+		if (!rx)
+			return;
+		n = readv(port->fd, rx->iov, (int)count);
+		if (!finish(port, rx, n < 0 ? -errno : (int)n)) {
+			if (!port->gone)
+				wait_for_packet(port);
+			return;
+		}
+	}
+	worker_yield(port->port.worker, &port->more);
 }
 
 static void read_done(struct worker_op *op, int res, uint32_t cqe_flags)
 {
 	struct net_rx *rx = container_of(op, struct net_rx, io);
 	struct tap_port *port = container_of(rx->port, struct tap_port, port);
-	struct net_sink *sink = port->port.sink;
+	bool on;
 
-	port->reading[rx->spill] = NULL;
-	port->outstanding--;
-	if (res > 0) {
-		if (worker_turn(port->port.worker) == port->turn + 1)
-			port->got++;
-		learn_size(port, (size_t)res);
-		sink->deliver(sink, rx, (size_t)res, port->spill + (size_t)rx->spill * TAP_SPILL);
-	} else {
-		read_failed(port, res);
-		sink->give_back(sink, rx);
-	}
-	if (!port->outstanding && port->port.receiving)
-		worker_defer(port->port.worker, &port->refill);
+	port->reading = NULL;
+	on = finish(port, rx, res);
+	if (!port->port.receiving || port->gone)
+		return;
+	if (on)
+		drain(port);
+	else
+		wait_for_packet(port);
+}
+
+static void read_more(struct worker_task *task)
+{
+	struct tap_port *port = container_of(task, struct tap_port, more);
+
+	if (port->port.receiving && !port->gone && !port->reading)
+		drain(port);
 }
 
 void tap_rx_start(struct net_port *net_port)
@@ -140,28 +142,25 @@ void tap_rx_start(struct net_port *net_port)
 	struct tap_port *port = container_of(net_port, struct tap_port, port);
 
 	port->gone = false;
-	port->batch = 1;
-	port->got = 0;
 	port->want = NET_HEADER + 1514;
-	refill(&port->refill);
+	if (!port->reading)
+		wait_for_packet(port);
 }
 
 void tap_rx_ready(struct net_port *net_port)
 {
 	struct tap_port *port = container_of(net_port, struct tap_port, port);
 
-	if (port->starved)
-		refill(&port->refill);
+	if (port->starved && !port->gone && !port->reading)
+		drain(port);
 }
 
 void tap_rx_stop(struct net_port *net_port)
 {
 	struct tap_port *port = container_of(net_port, struct tap_port, port);
 
-	for (unsigned i = 0; i < TAP_BATCH && port->outstanding; i++) {
-		if (port->reading[i])
-			worker_cancel(net_port->worker, &port->reading[i]->io);
-	}
+	if (port->reading)
+		worker_cancel(net_port->worker, &port->reading->io);
 }
 
 /* ---- from the guest ---- */
@@ -194,5 +193,5 @@ void tap_tx_stop(struct net_port *net_port)
 
 void tap_io_init(struct tap_port *port)
 {
-	port->refill.run = refill;
+	port->more.run = read_more;
 }
