@@ -19,6 +19,8 @@
  *	type FS        the file system that the host saw in the root image
  *	part N         the root image is a partitioned disk, and its partition N is the root
  *	readonly       the root disk takes no writes, whatever the command line says
+ *	supervise      the host says over vsock what to mount and to start (guest/protocol.h), not
+ *	               the command line; behind all modules, and the last line
  */
 #pragma once
 

@@ -1,0 +1,202 @@
+/*
+ * The protocol between the host (agent/) and the guest program (guest/). docs/PROTOCOL.md tells it
+ * as prose: who opens which connection, what follows what, what neither side believes.
+ *
+ * A connection is a session: one process in the guest, with its input, output and fate. It is a
+ * stream of messages both ways; each is a header of AGENT_HEADER bytes and a payload:
+ *
+ *	u32 length of the payload | u16 type | u16 stream (AGENT_OUTPUT only; else 0)
+ *
+ * Numbers are little-endian and not aligned. The fields of a payload follow each other without
+ * gaps, and it ends with the last of them:
+ *
+ *	u8 u16 u32 u64	numbers
+ *	str		u32 length | the bytes, none of them NUL | a NUL, which length does not count
+ *	bytes		u32 length | the bytes
+ *	T[]		u32 count | so many T
+ *
+ * What does not hold to this ends the session.
+ */
+#pragma once
+
+#define AGENT_VERSION 1
+
+/*
+ * vsock ports: where the guest program finds its host (CID 2), and where it listens for further
+ * sessions. Below 1024, so that in the guest only root listens there.
+ */
+#define AGENT_PORT	1
+#define AGENT_EXEC_PORT 2
+
+/* Limits, in bytes if nothing else is said. */
+enum {
+	AGENT_HEADER = 8,
+	/* Payload of STDIN, of OUTPUT, and of all that is not named in the next line. */
+	AGENT_DATA_MAX = 65536,
+	AGENT_START_MAX = 4 << 20, /* payload of START and FILE */
+	/* What may be sent as STDIN before the first STDIN_CREDIT. */
+	AGENT_STDIN_WINDOW = 131072,
+	AGENT_TEXT_MAX = 512,	 /* the text in FAILED */
+	AGENT_ARGS_MAX = 65536,	 /* strings in argv, and in the environment */
+	AGENT_GROUPS_MAX = 1024, /* additional groups */
+	AGENT_RLIMITS_MAX = 16,
+	AGENT_SECCOMP_MAX = 4096 * 8, /* the kernel's BPF_MAXINSNS instructions */
+	AGENT_ADDRESSES_MAX = 16,     /* addresses, and routes, in NET */
+	AGENT_SESSIONS_MAX = 64,      /* at a time, in one guest */
+};
+
+/*
+ * The messages and their payloads.
+ *
+ * Both ways, and the first message:
+ *
+ * HELLO	u32 version; each side refuses another than its own
+ *
+ * Host to guest, in the first session only and before SETUP_DONE. They are carried out in the
+ * order in which they come, and not answered; the first that fails is (FAILED).
+ *
+ * ROOT		once, before the next three: u8 kind, u8 AGENT_ROOT_*, u64 size of the overlay (0:
+ *		half of the memory), str source (tag or device), str types (comma-separated; "":
+ *		probe), str options
+ * STANDARD	u32 AGENT_STANDARD_*: what programs expect to be mounted
+ * MOUNT	u32 AGENT_MOUNT_*, str type ("bind", or a file system's), str source, str file (one
+ *		file or folder in what is mounted; "": all of it), str target, str options. A
+ *		missing target is made.
+ * FILE		u32 mode, u32 AGENT_FILE_*, str path, bytes content
+ * HOSTNAME	str name
+ * NET		u8[6] MAC (all 0: by name), str name, u32 mtu (0: leave), addresses { u8 family, u8
+ *		prefix, u8[16] address }[], routes { u8 family, u8 prefix, u8[16] to, u8[16]
+ *		gateway }[]. IPv4 takes the first 4 of 16 bytes; a gateway of zeroes: on the link
+ * CLOCK	u64 seconds since 1970, u32 nanoseconds
+ * SYSCTL	str name (net.ipv4.ip_forward), str value
+ * SETUP_DONE	nothing; answered by READY, and other sessions are taken from now on
+ *
+ * Host to guest, in any session:
+ *
+ * START	see below; once. Answered by STARTED or FAILED
+ * STDIN	the payload is input for the process; empty: the end of it
+ * SIGNAL	u32 number, u8 AGENT_SIGNAL_*
+ * RESIZE	u16 rows, u16 columns
+ * BYE		nothing: EXITED or FAILED has been read. The guest closes the connection; in the
+ *		first session, BYE or the end of the connection powers the machine off
+ *
+ * Guest to host:
+ *
+ * READY	nothing
+ * STARTED	u32 pid in the guest
+ * OUTPUT	the payload is output of the header's stream: 1 or 2; a terminal has only 1
+ * STDIN_CREDIT	u32 so many more bytes of STDIN may be sent
+ * STDIN_CLOSED	nothing: nobody reads the input any more, what comes is dropped
+ * EXITED	u8 1 if killed by a signal, u32 exit status or signal, u64 user and u64 system time
+ *		in microseconds, u64 peak resident KiB. After all output; the last message
+ * FAILED	u32 enum agent_failed, u32 errno (0: none), str text; the last message
+ */
+enum agent_message {
+	AGENT_HELLO = 1,
+
+	AGENT_ROOT = 16,
+	AGENT_STANDARD,
+	AGENT_MOUNT,
+	AGENT_FILE,
+	AGENT_HOSTNAME,
+	AGENT_NET,
+	AGENT_CLOCK,
+	AGENT_SYSCTL,
+	AGENT_SETUP_DONE,
+
+	AGENT_START = 32,
+	AGENT_STDIN,
+	AGENT_SIGNAL,
+	AGENT_RESIZE,
+	AGENT_BYE,
+
+	AGENT_READY = 48,
+	AGENT_STARTED,
+	AGENT_OUTPUT,
+	AGENT_STDIN_CREDIT,
+	AGENT_STDIN_CLOSED,
+	AGENT_EXITED,
+	AGENT_FAILED,
+};
+
+enum { AGENT_IPV4 = 4, AGENT_IPV6 = 6 };
+
+enum { AGENT_ROOT_VIRTIOFS = 1, AGENT_ROOT_BLOCK = 2 };
+enum {
+	AGENT_ROOT_OVERLAY = 1, /* what is below is never written; writes go to a tmpfs on top */
+	/* The root takes no writes; with an overlay, from SETUP_DONE on: so mount points can be made. */
+	AGENT_ROOT_READ_ONLY = 2,
+};
+
+/* /proc and /dev (a devtmpfs) are there in any case: the guest program needs them. */
+enum {
+	AGENT_STANDARD_DEV =
+		1, /* /dev/pts, /dev/shm, /dev/mqueue; links: /dev/fd, /dev/stdin ... */
+	AGENT_STANDARD_SYS = 2,
+	AGENT_STANDARD_CGROUP = 4, /* cgroup2 on /sys/fs/cgroup */
+	AGENT_STANDARD_RUN = 8,	   /* a tmpfs on /run */
+	AGENT_STANDARD_TMP = 16,   /* a tmpfs on /tmp */
+};
+
+enum {
+	AGENT_MOUNT_READ_ONLY = 1,
+	AGENT_MOUNT_NOSUID = 2,
+	AGENT_MOUNT_NODEV = 4,
+	AGENT_MOUNT_NOEXEC = 8,
+	AGENT_MOUNT_NOATIME = 16,
+	AGENT_MOUNT_RECURSIVE = 32, /* bind: with what is mounted below */
+	AGENT_MOUNT_ON_FILE = 64,   /* a missing target is made as a file, not as a folder */
+	AGENT_MOUNT_TRY = 128,	    /* what fails is passed over */
+};
+
+enum {
+	AGENT_FILE_TRY = 1, /* what fails is passed over */
+	/* Hide what is there behind a mount, rather than replace it: for a root that is kept. */
+	AGENT_FILE_OVER = 2,
+	AGENT_FILE_ABSENT = 4, /* only where there is none */
+};
+
+enum {
+	AGENT_SIGNAL_PROCESS = 0,
+	AGENT_SIGNAL_GROUP = 1,	    /* the process group that the session's process leads */
+	AGENT_SIGNAL_EVERYBODY = 2, /* all processes in the guest */
+};
+
+/*
+ * AGENT_START, in this order:
+ *
+ *	u32	AGENT_START_*
+ *	u16	rows, u16 columns of the terminal
+ *	str	cwd ("": the root)
+ *	str	user: USER or USER:GROUP, names or numbers, by the guest's /etc/passwd and
+ *		/etc/group. "": uid and gid tell
+ *	u32	uid, u32 gid
+ *	u32[]	additional groups; after the named user's own
+ *	u32	umask, u32 oom_score_adj (as i32): each only with its flag
+ *	u64	capabilities: bounding, effective, inheritable, permitted, ambient; with their flag
+ *	{ u32 resource, u64 soft, u64 hard }[]	limits
+ *	bytes	seccomp filter: struct sock_filter, as the kernel has it; empty: none
+ *	u32	flags for seccomp(2)
+ *	str[]	argv, at least one
+ *	str[]	environment; without HOME: HOME is added, from the guest's /etc/passwd
+ */
+enum {
+	AGENT_START_TERMINAL = 1, /* a pty as controlling terminal; else three pipes */
+	AGENT_START_STDIN = 2,	  /* there will be input; else /dev/null (or a silent terminal) */
+	AGENT_START_UMASK = 4,
+	AGENT_START_OOM = 8,
+	AGENT_START_CAPS = 16,
+	AGENT_START_NO_NEW_PRIVS = 32,
+	AGENT_START_MAKE_CWD = 64, /* a missing cwd is made */
+};
+
+/* Why there will be no EXITED. */
+enum agent_failed {
+	AGENT_FAILED_PROTOCOL = 1,   /* a message that cannot be, or not now; another version */
+	AGENT_FAILED_SETUP,	     /* a message before SETUP_DONE could not be carried out */
+	AGENT_FAILED_NOT_FOUND,	     /* the command: a shell says 127 */
+	AGENT_FAILED_NOT_EXECUTABLE, /* the command: a shell says 126 */
+	AGENT_FAILED_USER,	     /* no such user or group in the guest */
+	AGENT_FAILED_START,	     /* anything else on the way to the command */
+	AGENT_FAILED_BUSY,	     /* AGENT_SESSIONS_MAX sessions are there */
+};
