@@ -108,6 +108,7 @@ static void say_end(const struct vm_config *c, const struct machine_result *resu
 		log_info("stopped by signal %d (%s)", result->status, strsignal(result->status));
 		break;
 	case MACHINE_LEFT:
+	case MACHINE_DISMISSED:
 	case MACHINE_FAILED:
 		break;
 	}
@@ -133,7 +134,7 @@ static int run_machine(struct options *o, struct error *err)
 	c->initrd_fd = -1;
 	if (r < 0)
 		return report(err);
-	r = machine_run(machine, &result, err);
+	r = machine_run(machine, NULL, &result, err);
 	machine_destroy(machine);
 	if (r < 0)
 		return report(err);

@@ -23,6 +23,7 @@ int status_of_result(const struct machine_result *result)
 {
 	switch (result->end) {
 	case MACHINE_POWERED_OFF:
+	case MACHINE_DISMISSED:
 		return EXIT_POWERED_OFF;
 	case MACHINE_REBOOTED:
 		return EXIT_REBOOTED;

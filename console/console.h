@@ -30,7 +30,12 @@
 
 struct console;
 
-enum console_mode { CONSOLE_STDIO, CONSOLE_FILE, CONSOLE_NONE };
+enum console_mode {
+	CONSOLE_STDIO,
+	CONSOLE_FILE,
+	CONSOLE_NONE,
+	CONSOLE_KEEP /* nothing is shown; the last of it is kept for console_tail() */
+};
 
 /* Who takes input. */
 struct console_sink {
@@ -95,6 +100,12 @@ void console_stop(struct console *console);
  * have their default effect meanwhile, so Ctrl-C ends the process), else for a second at most.
  */
 void console_drain(struct console *console, bool patient);
+
+/*
+ * Any thread. The last lines that the guest wrote, of a console of the mode CONSOLE_KEEP: at most
+ * @size - 1 bytes of text and a NUL, control characters as '?'. Returns the length.
+ */
+size_t console_tail(struct console *console, char *text, size_t size);
 
 /* Main. Columns and rows of the terminal, 0 and 0 where there is none. */
 void console_size(const struct console *console, uint16_t *columns, uint16_t *rows);

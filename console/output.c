@@ -51,6 +51,41 @@ static size_t fill(struct console *c, const uint8_t *data, size_t len)
 	return n;
 }
 
+/* Nobody reads on: only the last bytes are of interest. */
+static void keep(struct console *c, const uint8_t *data, size_t len)
+{
+	if (c->mode != CONSOLE_KEEP)
+		return;
+	pthread_mutex_lock(&c->lock);
+	if (len > CONSOLE_OUT_BYTES) {
+		data += len - CONSOLE_OUT_BYTES;
+		len = CONSOLE_OUT_BYTES;
+	}
+	if (filled(c) + len > CONSOLE_OUT_BYTES)
+		c->tail = c->head + len - CONSOLE_OUT_BYTES;
+	fill(c, data, len);
+	pthread_mutex_unlock(&c->lock);
+}
+
+size_t console_tail(struct console *c, char *text, size_t size)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&c->lock);
+	for (size_t at = c->head - MIN(filled(c), size - 1); at != c->head; at++) {
+		uint8_t byte = c->out[at % CONSOLE_OUT_BYTES];
+
+		if (byte == '\r')
+			continue;
+		if (byte != '\n' && byte != '\t' && (byte < ' ' || byte == 0x7f))
+			byte = '?';
+		text[n++] = (char)byte;
+	}
+	pthread_mutex_unlock(&c->lock);
+	text[n] = 0;
+	return n;
+}
+
 /* Under lock. The longest piece that can be written at once. */
 static size_t piece(const struct console *c, const uint8_t **at)
 {
@@ -65,8 +100,10 @@ void console_write(struct console *c, const void *data, size_t len)
 	const uint8_t *from = data;
 	bool want_worker = false;
 
-	if (c->out_fd < 0)
+	if (c->out_fd < 0) {
+		keep(c, data, len);
 		return;
+	}
 	pthread_mutex_lock(&c->lock);
 	while (len && !c->gone) {
 		bool was_empty = !filled(c), was_urgent = c->urgent;
@@ -100,9 +137,14 @@ size_t console_put(struct console *c, const struct iovec *iov, unsigned count, s
 	size_t taken = 0;
 
 	if (c->out_fd < 0) {
-		for (unsigned i = 0; i < count; i++)
-			taken += iov[i].iov_len;
-		return taken - MIN(offset, taken);
+		for (unsigned i = 0; i < count; i++) {
+			size_t skip = MIN(offset, iov[i].iov_len), len = iov[i].iov_len - skip;
+
+			keep(c, (uint8_t *)iov[i].iov_base + skip, len);
+			offset -= skip;
+			taken += len;
+		}
+		return taken;
 	}
 	pthread_mutex_lock(&c->lock);
 	for (unsigned i = 0; i < count; i++) {

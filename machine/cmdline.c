@@ -20,7 +20,8 @@ static const char base[] =
 
 bool machine_serial_console(const struct vm_config *config)
 {
-	return config->append && strstr(config->append, "console=ttyS");
+	return config->console == VM_CONSOLE_KEEP ||
+	       (config->append && strstr(config->append, "console=ttyS"));
 }
 
 char *machine_cmdline(const struct vm_config *config)
@@ -29,7 +30,9 @@ char *machine_cmdline(const struct vm_config *config)
 	char *line;
 
 	/* Early messages go out by the serial port until the virtio console takes over. */
-	if (config->console != VM_CONSOLE_NONE && !machine_serial_console(config))
+	if (config->console == VM_CONSOLE_KEEP)
+		console = " earlycon=uart8250,io,0x3f8 console=ttyS0";
+	else if (config->console != VM_CONSOLE_NONE && !machine_serial_console(config))
 		console = " earlycon=uart8250,io,0x3f8 console=hvc0";
 	if (config->has_root) {
 		root = " root=/dev/vda";

@@ -18,7 +18,12 @@ enum {
 };
 
 enum vm_hw { VM_HW_ACPI, VM_HW_FDT, VM_HW_CMDLINE };
-enum vm_console { VM_CONSOLE_STDIO, VM_CONSOLE_FILE, VM_CONSOLE_NONE };
+enum vm_console {
+	VM_CONSOLE_STDIO,
+	VM_CONSOLE_FILE,
+	VM_CONSOLE_NONE,
+	VM_CONSOLE_KEEP /* its end is kept for machine_console_tail() */
+};
 enum vm_net_kind { VM_NET_TAP, VM_NET_USER };
 
 struct vm_disk {

@@ -48,11 +48,12 @@ void machine_remove_devices(struct machine *m);
 
 /* machine/cmdline.c: the kernel's command line; the caller frees it. NULL when out of memory. */
 char *machine_cmdline(const struct vm_config *config);
-/* Whether --append makes the serial port the console. */
+/* Whether the serial port is the console: --append says so, or nobody looks at it. */
 bool machine_serial_console(const struct vm_config *config);
 
 /* machine/loop.c: wait for the end of the machine. Signals: before the first thread exists. */
 void machine_block_signals(void);
 int machine_loop_create(struct machine *m, struct error *err);
-void machine_loop(struct machine *m, struct machine_result *result);
+void machine_loop(struct machine *m, const struct machine_attendant *attendant,
+	struct machine_result *result);
 void machine_loop_destroy(struct machine *m);

@@ -83,40 +83,61 @@ static void result_of_stop(struct machine *m, struct machine_result *result)
 }
 
 /* True if a signal arrived that ends the machine. */
-static bool take_signals(struct machine *m, struct machine_result *result)
+static bool take_signals(
+	struct machine *m, const struct machine_attendant *attendant, struct machine_result *result)
 {
 	struct signalfd_siginfo info;
 
 	while (read(m->signal_fd, &info, sizeof(info)) == sizeof(info)) {
-		if (info.ssi_signo == SIGWINCH) {
+		int number = (int)info.ssi_signo;
+
+		if (attendant && attendant->signal(attendant->ctx, number))
+			continue;
+		if (number == SIGWINCH) {
 			if (m->console_device)
 				virtio_console_resized(m->console_device);
 			continue;
 		}
-		*result = (struct machine_result){ MACHINE_SIGNALLED, (int)info.ssi_signo };
+		*result = (struct machine_result){ MACHINE_SIGNALLED, number };
 		return true;
 	}
 	return false;
 }
 
-void machine_loop(struct machine *m, struct machine_result *result)
+enum { OWN_FDS = 3 };
+
+void machine_loop(
+	struct machine *m, const struct machine_attendant *attendant, struct machine_result *result)
 {
-	struct pollfd fds[] = {
+	struct pollfd fds[OWN_FDS + MACHINE_ATTENDANT_FDS] = {
 		{ .fd = m->vm.stop_fd, .events = POLLIN },
 		{ .fd = m->signal_fd, .events = POLLIN },
 		{ .fd = m->timer_fd, .events = POLLIN },
 	};
 
 	for (;;) {
-		if (poll(fds, 3, -1) < 0 && errno != EINTR) {
+		unsigned others = 0;
+		int timeout = -1;
+
+		if (attendant)
+			others = attendant->prepare(attendant->ctx, fds + OWN_FDS, &timeout);
+		if (poll(fds, OWN_FDS + others, timeout) < 0) {
+			if (errno == EINTR)
+				continue;
 			vm_fail(&m->vm, "poll: %s", strerror(errno));
-			fds[0].revents = POLLIN;
+			result_of_stop(m, result);
+			return;
+		}
+		/* Before the end of the machine is looked at: what its guest said before counts. */
+		if (attendant && attendant->attend(attendant->ctx, fds + OWN_FDS, others)) {
+			*result = (struct machine_result){ .end = MACHINE_DISMISSED };
+			return;
 		}
 		if (fds[0].revents) {
 			result_of_stop(m, result);
 			return;
 		}
-		if (fds[1].revents && take_signals(m, result))
+		if (fds[1].revents && take_signals(m, attendant, result))
 			return;
 		if (fds[2].revents) {
 			*result = (struct machine_result){ .end = MACHINE_TIMED_OUT };

@@ -104,6 +104,7 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 		[VM_CONSOLE_STDIO] = CONSOLE_STDIO,
 		[VM_CONSOLE_FILE] = CONSOLE_FILE,
 		[VM_CONSOLE_NONE] = CONSOLE_NONE,
+		[VM_CONSOLE_KEEP] = CONSOLE_KEEP,
 	};
 	int r;
 
@@ -185,7 +186,8 @@ static void stop_threads(struct machine *m, sem_t *gate, bool patient)
 		worker_stop(m->worker[i]);
 }
 
-int machine_run(struct machine *m, struct machine_result *result, struct error *err)
+int machine_run(struct machine *m, const struct machine_attendant *attendant,
+	struct machine_result *result, struct error *err)
 {
 	sem_t ready, gate;
 	int r = 0;
@@ -210,7 +212,7 @@ int machine_run(struct machine *m, struct machine_result *result, struct error *
 		console_begin(m->console);
 		for (unsigned i = 0; i < m->vm.cpus; i++)
 			sem_post(&gate);
-		machine_loop(m, result);
+		machine_loop(m, attendant, result);
 	}
 	/* Whoever wants it over does not wait for a reader who may never come. */
 	stop_threads(m, &gate,
@@ -223,6 +225,11 @@ int machine_run(struct machine *m, struct machine_result *result, struct error *
 	sem_destroy(&gate);
 	sem_destroy(&ready);
 	return r;
+}
+
+size_t machine_console_tail(struct machine *m, char *text, size_t size)
+{
+	return console_tail(m->console, text, size);
 }
 
 void machine_destroy(struct machine *m)

@@ -10,7 +10,9 @@
 #include "machine/config.h"
 #include "util/error.h"
 
+#include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct machine;
@@ -22,6 +24,7 @@ enum machine_end {
 	MACHINE_PANICKED,    /* the guest's kernel panicked */
 	MACHINE_TIMED_OUT,   /* config.timeout_ms ran out */
 	MACHINE_LEFT,	     /* Ctrl-A x at the terminal */
+	MACHINE_DISMISSED,   /* its attendant had what it wanted */
 	MACHINE_SIGNALLED,   /* SIGINT, SIGTERM, SIGHUP or SIGQUIT: end.status is its number */
 	MACHINE_FAILED	     /* KVM or a vCPU failed: the error object says how */
 };
@@ -31,10 +34,37 @@ struct machine_result {
 	int status; /* MACHINE_REPORTED: 0 to 255; MACHINE_SIGNALLED: the signal */
 };
 
+enum { MACHINE_ATTENDANT_FDS = 8 };
+
+/*
+ * Somebody who takes part in what main does while the guest runs: whoever speaks with the program in
+ * the guest. All on the main thread, behind the walls.
+ */
+struct machine_attendant {
+	void *ctx;
+	/*
+	 * What to wait for: fill at most MACHINE_ATTENDANT_FDS of @fds, return how many; @timeout_ms
+	 * (-1: none) may be lowered.
+	 */
+	unsigned (*prepare)(void *ctx, struct pollfd *fds, int *timeout_ms);
+	/* After each wait, with the same @fds. True: the machine has done its work, stop it. */
+	bool (*attend)(void *ctx, const struct pollfd *fds, unsigned count);
+	/* A signal arrived. True: it was for the guest; else the machine is stopped by it. */
+	bool (*signal)(void *ctx, int number);
+};
+
 /* Main thread, all three. machine_create() blocks the signals that machine_run() waits for. */
 int machine_create(struct machine **out, const struct vm_config *config, struct error *err);
-int machine_run(struct machine *machine, struct machine_result *result, struct error *err);
+int machine_run(struct machine *machine,
+	const struct machine_attendant *attendant /* may be NULL */, struct machine_result *result,
+	struct error *err);
 void machine_destroy(struct machine *machine); /* NULL is allowed */
+
+/*
+ * Main. What the guest's console said last, of a machine with VM_CONSOLE_KEEP: at most @size - 1
+ * bytes of plain text and a NUL.
+ */
+size_t machine_console_tail(struct machine *machine, char *text, size_t size);
 
 /*
  * Main. The version in the kernel image's header ("6.1.0-55-cloud-amd64"), for whoever looks for
