@@ -5,10 +5,10 @@
  *
  * Output is gathered in a buffer of the console's own and written by its worker, one write at a
  * time, so that neither a slow terminal nor a full pipe holds up anything else the worker does, and
- * that many small pieces (Linux prints 16 bytes at a time) become one system call. Bytes from the
- * virtio console are written at the end of the worker's turn; bytes from the serial port at the end
- * of a line, or 2 ms after the first, so that a prompt without a newline shows at once, too. When
- * the buffer is full the guest is held back, and nothing is lost.
+ * that many small pieces (Linux prints 16 bytes at a time) become one system call. The first of them
+ * is written at once, what follows within 2 ms in one piece after that; bytes from the serial port at
+ * the end of a line, or 2 ms after the first, so that a prompt without a newline shows, too. When the
+ * buffer is full the guest is held back, and nothing is lost.
  *
  * Input is read only while there is room for it: the host's terminal or pipe holds the rest. The end
  * of the input is just that; the guest is not told.

@@ -11,7 +11,9 @@
 enum {
 	CONSOLE_OUT_BYTES = 64 * 1024, /* a power of two */
 	CONSOLE_IN_BYTES = 4096,
-	CONSOLE_GATHER_NS = 2 * 1000 * 1000 /* how long a piece of a line may wait for the rest */
+	CONSOLE_ENOUGH =
+		4096, /* so much is written at once; a pipe that polls as writable takes it */
+	CONSOLE_GATHER_NS = 2 * 1000 * 1000
 };
 
 struct console {
@@ -37,7 +39,8 @@ struct console {
 	pthread_cond_t drained; /* there is room, or no use in waiting */
 	uint8_t *out;		/* ring of CONSOLE_OUT_BYTES; owned */
 	size_t head, tail;	/* free-running: filled to head, written to tail */
-	bool urgent;		/* do not wait for more */
+	bool urgent;		/* to be written as soon as the timer allows */
+	bool timing;		/* timer_op is in flight: small pieces gather until it is over */
 	bool writing;		/* a write, or the wait for its file, is in flight */
 	bool gone;		/* nobody reads: output is dropped */
 	bool stopped;		/* nobody waits for room any more */
@@ -48,7 +51,7 @@ struct console {
 	struct worker_task flush;
 	struct worker_op write_op, timer_op, read_op;
 	struct __kernel_timespec gather;
-	bool timing, reading;
+	bool reading;
 	bool write_polls, read_polls; /* what is in flight is a poll, not the thing itself */
 	bool input_ended;
 	struct escape escape;

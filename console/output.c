@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CHUNK_BYTES = 4096 /* a pipe that polls as writable takes as much */, IMPATIENCE_MS = 1000 };
+enum { IMPATIENCE_MS = 1000 };
 
 int output_init(struct console *c)
 {
@@ -95,10 +95,19 @@ static size_t piece(const struct console *c, const uint8_t **at)
 	return MIN(filled(c), CONSOLE_OUT_BYTES - from);
 }
 
+/* Under lock. Is there something for the worker to do, now that there is more than @before? */
+static bool worth_waking(const struct console *c, size_t before, bool was_urgent)
+{
+	if (c->writing) /* its end looks again */
+		return false;
+	if (before < CONSOLE_ENOUGH && filled(c) >= CONSOLE_ENOUGH)
+		return true;
+	return !c->timing && (!before || (c->urgent && !was_urgent));
+}
+
 void console_write(struct console *c, const void *data, size_t len)
 {
 	const uint8_t *from = data;
-	bool want_worker = false;
 
 	if (c->out_fd < 0) {
 		keep(c, data, len);
@@ -106,8 +115,8 @@ void console_write(struct console *c, const void *data, size_t len)
 	}
 	pthread_mutex_lock(&c->lock);
 	while (len && !c->gone) {
-		bool was_empty = !filled(c), was_urgent = c->urgent;
-		size_t n = fill(c, from, len);
+		size_t before = filled(c), n = fill(c, from, len);
+		bool was_urgent = c->urgent;
 
 		if (!n) {
 			if (c->stopped)
@@ -115,21 +124,14 @@ void console_write(struct console *c, const void *data, size_t len)
 			pthread_cond_wait(&c->drained, &c->lock);
 			continue;
 		}
-		if (memchr(from, '\n', n) || filled(c) >= CONSOLE_OUT_BYTES / 2)
+		if (memchr(from, '\n', n))
 			c->urgent = true;
-		/* While a write is in flight, its end takes what has gathered. */
-		if (!c->writing && (was_empty || (c->urgent && !was_urgent)))
-			want_worker = true;
+		if (worth_waking(c, before, was_urgent))
+			console_wake(c);
 		from += n;
 		len -= n;
-		if (want_worker && len) { /* about to wait for it */
-			console_wake(c);
-			want_worker = false;
-		}
 	}
 	pthread_mutex_unlock(&c->lock);
-	if (want_worker)
-		console_wake(c);
 }
 
 size_t console_put(struct console *c, const struct iovec *iov, unsigned count, size_t offset)
@@ -192,42 +194,60 @@ static void submit_poll(struct console *c)
 	worker_submit(c->worker, sqe, &c->write_op);
 }
 
+/*
+ * What is urgent is written at once, unless there was a write just before: then it gathers for the
+ * length of the timer, so that a chatty guest costs a few hundred writes a second and no more. What
+ * is not urgent, the beginning of a line, gathers in any case.
+ */
 void output_pump(struct console *c)
 {
-	const uint8_t *at = NULL;
+	const uint8_t *at;
+	bool write, wait;
 	size_t len;
-	bool now;
 
 	if (c->quiescing || c->quiet)
 		return;
 	pthread_mutex_lock(&c->lock);
 	len = c->writing ? 0 : piece(c, &at);
-	now = c->urgent || filled(c) >= CHUNK_BYTES;
-	if (len && now) {
-		c->urgent = false;
+	write = len && (filled(c) >= CONSOLE_ENOUGH || (c->urgent && !c->timing));
+	wait = len && !write && !c->timing;
+	if (write) {
+		c->urgent = len < filled(c);
 		c->writing = true;
 	}
+	c->timing |= wait;
 	pthread_mutex_unlock(&c->lock);
-	if (!len)
-		return;
-	if (now) {
+	if (write)
 		submit_write(c, at, len);
-	} else if (!c->timing) {
-		c->timing = true;
+	if (wait)
 		worker_timeout(c->worker, &c->timer_op, &c->gather);
-	}
 }
 
 static void on_timer(struct worker_op *op, int res, uint32_t cqe_flags)
 {
 	struct console *c = container_of(op, struct console, timer_op);
 
-	c->timing = false;
 	pthread_mutex_lock(&c->lock);
+	c->timing = false;
 	c->urgent = filled(c) > 0;
 	pthread_mutex_unlock(&c->lock);
 	output_pump(c);
 	console_settle(c);
+}
+
+/* There was a write: what comes now may gather. */
+static void hold_off(struct console *c)
+{
+	bool start;
+
+	if (c->quiescing || c->quiet)
+		return;
+	pthread_mutex_lock(&c->lock);
+	start = !c->timing;
+	c->timing = true;
+	pthread_mutex_unlock(&c->lock);
+	if (start)
+		worker_timeout(c->worker, &c->timer_op, &c->gather);
 }
 
 /* Under lock: nothing can be written any more. */
@@ -248,7 +268,7 @@ static bool account(struct console *c, int res)
 		c->tail += (size_t)res;
 	else if (res != -EINTR && res != -EAGAIN && res != -ECANCELED)
 		give_up(c);
-	c->urgent = filled(c) > 0; /* what came meanwhile has waited long enough */
+	c->urgent = filled(c) > 0;
 	starved = c->starved && filled(c) < CONSOLE_OUT_BYTES;
 	if (starved)
 		c->starved = false;
@@ -279,6 +299,8 @@ static void on_written(struct worker_op *op, int res, uint32_t cqe_flags)
 		submit_poll(c);
 		return;
 	}
+	if (res > 0)
+		hold_off(c);
 	output_pump(c);
 	console_settle(c);
 }
@@ -312,7 +334,7 @@ static void write_rest(struct console *c, bool patient)
 	const uint8_t *at;
 	size_t len;
 
-	while ((len = MIN(piece(c, &at), (size_t)CHUNK_BYTES))) {
+	while ((len = MIN(piece(c, &at), (size_t)CONSOLE_ENOUGH))) {
 		struct pollfd pfd = { .fd = c->out_fd, .events = POLLOUT };
 		int64_t left = until - now_ms();
 		ssize_t n;
