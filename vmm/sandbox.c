@@ -111,6 +111,7 @@ int sandbox_thread(enum sandbox_thread kind)
 			(struct sock_filter *)filter_worker },
 		[SANDBOX_USER_NET] = { ARRAY_SIZE(filter_user_net),
 			(struct sock_filter *)filter_user_net },
+		[SANDBOX_VSOCK] = { ARRAY_SIZE(filter_vsock), (struct sock_filter *)filter_vsock },
 	};
 
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[kind]) < 0)

@@ -26,6 +26,7 @@ enum sandbox_thread {
 	SANDBOX_VCPU,	  /* KVM_RUN, register access for failure reports, worker_call() */
 	SANDBOX_WORKER,	  /* io_uring_enter, futex */
 	SANDBOX_USER_NET, /* the same and the sockets of libslirp */
+	SANDBOX_VSOCK,	  /* io_uring_enter, futex, unix sockets */
 	SANDBOX_KINDS
 };
 

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* Every thread: the C library's own needs (locks, memory, thread end), log lines, the way out. */
@@ -42,6 +43,17 @@ static const char *const user_net_calls[] = { "socket", "socketpair", "bind", "l
 	"accept4", "connect", "shutdown", "getsockname", "getpeername", "getsockopt", "setsockopt",
 	"sendto", "sendmsg", "recvfrom", "recvmsg", "epoll_ctl", "epoll_wait", "epoll_pwait",
 	"fcntl", "fstat", "newfstatat", "lseek", "getrandom", "uname", "gettimeofday", "time",
+	NULL };
+
+/*
+ * Streams between the guest and unix sockets (vsock/). socket() is for AF_UNIX only, see
+ * allow_unix_socket(), so what else is here concerns no other kind.
+ */
+static const char *const vsock_calls[] = { "io_uring_enter", "connect", /* the guest's calls */
+	"accept4", "recvfrom", /* the host's calls, and the line each begins with */
+	"recvmsg", "sendmsg",  /* what flows */
+	"shutdown",	       /* one side is done */
+	"epoll_ctl", "epoll_wait", "epoll_pwait", /* who can go on */
 	NULL };
 
 /* What the run-time of a sanitizer does besides; only in such builds. */
@@ -107,6 +119,13 @@ static void allow_open_readonly(scmp_filter_ctx ctx)
 		"openat");
 }
 
+static void allow_unix_socket(scmp_filter_ctx ctx)
+{
+	check(seccomp_rule_add(
+		      ctx, SCMP_ACT_ALLOW, SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX)),
+		"socket");
+}
+
 static scmp_filter_ctx begin(void)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_TRAP);
@@ -167,5 +186,10 @@ int main(void)
 	allow_ioctls(ctx, user_net_ioctls);
 	allow_open_readonly(ctx);
 	print_filter(ctx, "filter_user_net");
+
+	ctx = begin();
+	allow(ctx, vsock_calls);
+	allow_unix_socket(ctx);
+	print_filter(ctx, "filter_vsock");
 	return 0;
 }

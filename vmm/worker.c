@@ -397,6 +397,11 @@ static int ring_restrict(struct worker *w)
 /* On the worker's thread: the ring belongs to whoever enables it (SINGLE_ISSUER). */
 static int thread_begin(struct worker *w)
 {
+	static const enum sandbox_thread filter[] = {
+		[WORKER_IO] = SANDBOX_WORKER,
+		[WORKER_USER_NET] = SANDBOX_USER_NET,
+		[WORKER_VSOCK] = SANDBOX_VSOCK,
+	};
 	int r = 0;
 
 	pthread_setname_np(pthread_self(), w->name);
@@ -407,9 +412,7 @@ static int thread_begin(struct worker *w)
 		w->event[i]->op.complete = event_complete;
 		event_arm(w->event[i]);
 	}
-	return w->sandbox ? sandbox_thread(
-				    w->kind == WORKER_USER_NET ? SANDBOX_USER_NET : SANDBOX_WORKER)
-			  : 0;
+	return w->sandbox ? sandbox_thread(filter[w->kind]) : 0;
 }
 
 static void *thread_main(void *arg)

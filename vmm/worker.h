@@ -63,8 +63,9 @@ struct worker_call {
 
 /* Which seccomp filter the thread wears. */
 enum worker_kind {
-	WORKER_IO,	/* io_uring and nothing else */
-	WORKER_USER_NET /* besides, the sockets of user-mode networking */
+	WORKER_IO,	 /* io_uring and nothing else */
+	WORKER_USER_NET, /* besides, the sockets of user-mode networking */
+	WORKER_VSOCK	 /* besides, unix sockets (vsock/host.h) */
 };
 
 struct worker_params {
