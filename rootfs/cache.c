@@ -1,27 +1,30 @@
 #include "rootfs/cache.h"
 
 #include "util/cleanup.h"
+#include "util/macros.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <time.h>
 
-/* What a kept file begins with. A change of its meaning wants a new magic. */
-struct head {
-	char magic[8];
-	struct cache_key data; /* of what follows */
+enum {
+	HASH_LEN = 32,			  /* of a key or a content hash, in hexadecimal */
+	NAME_LEN = 2 * HASH_LEN + 1,	  /* KEY-CONTENT */
+	PIECE_BYTES = 64 * 1024,	  /* content is hashed in such */
+	STALE_SECONDS = 3600,		  /* when a half-made file is nobody's any more */
+	TOUCH_SECONDS = 3600,		  /* how exactly "used longest ago" is known */
+	ENTRIES_MAX = 4 * CACHE_FILES_MAX /* looked at in one go */
 };
 
-static const char magic[8] = "mvmko-1\n";
-
-enum { NAME_LEN = 16 + 16 + 1, STALE_SECONDS = 3600 };
+/* ---- where ---- */
 
 static const char *parent_path(char path[PATH_MAX])
 {
@@ -32,41 +35,47 @@ static const char *parent_path(char path[PATH_MAX])
 		n = snprintf(path, PATH_MAX, "%s", base);
 	else if (home && *home == '/')
 		n = snprintf(path, PATH_MAX, "%s/.cache", home);
+	else if (geteuid() == 0)
+		n = snprintf(path, PATH_MAX, "/var/cache");
 	else
 		return NULL;
 	return n > 0 && n < PATH_MAX ? path : NULL;
 }
 
+/* Only ours: nobody else may put, take away or change anything. */
+static bool is_private(const struct stat *st)
+{
+	return st->st_uid == geteuid() && !(st->st_mode & 022);
+}
+
 /* Enter directory @name of @at (made if need be), or return -1. Takes @at. */
 static int enter(int at, const char *name)
 {
-	int dir;
+	struct stat st;
+	int dir = -1;
 
-	if (mkdirat(at, name, 0700) < 0 && errno != EEXIST)
-		dir = -1;
-	else
+	if (at >= 0 && (mkdirat(at, name, 0700) == 0 || errno == EEXIST))
 		dir = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	close(at);
+	if (at >= 0)
+		close(at);
+	if (dir >= 0 && (fstat(dir, &st) < 0 || !is_private(&st))) {
+		close(dir);
+		return -1;
+	}
 	return dir;
 }
 
 void cache_open(struct cache *cache)
 {
 	char path[PATH_MAX];
-	struct stat st;
 
 	cache->dir = -1;
 	if (!parent_path(path))
 		return;
 	mkdir(path, 0700);
 	cache->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (cache->dir >= 0)
-		cache->dir = enter(cache->dir, "microvm");
-	if (cache->dir >= 0)
-		cache->dir = enter(cache->dir, "modules");
-	if (cache->dir >= 0 &&
-		(fstat(cache->dir, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 022)))
-		cache_close(cache);
+	cache->dir = enter(cache->dir, "microvm");
+	cache->dir = enter(cache->dir, "initramfs");
 }
 
 void cache_close(struct cache *cache)
@@ -75,6 +84,8 @@ void cache_close(struct cache *cache)
 		close(cache->dir);
 	cache->dir = -1;
 }
+
+/* ---- keys ---- */
 
 static uint64_t mix(uint64_t a, uint64_t b)
 {
@@ -85,108 +96,224 @@ static uint64_t mix(uint64_t a, uint64_t b)
 
 /*
  * Two lanes of multiply and fold over words of 8 bytes. Not made against an attacker: whoever can
- * choose a module's bytes needs no collision to have the guest load them.
+ * choose these bytes needs no collision to have the guest take them.
  */
-struct cache_key cache_key(const uint8_t *data, size_t len)
+void cache_key_add(struct cache_key *key, const void *data, size_t len)
 {
-	uint64_t a = 0x9e3779b97f4a7c15, b = 0xc2b2ae3d27d4eb4f, word;
-	size_t i;
+	uint64_t a = key->hash[0] ^ 0x9e3779b97f4a7c15, b = key->hash[1] ^ 0xc2b2ae3d27d4eb4f;
+	const uint8_t *from = data;
+	uint64_t word;
 
-	for (i = 0; i < len; i += sizeof(word)) {
+	for (size_t i = 0; i < len; i += sizeof(word)) {
 		word = 0;
-		memcpy(&word, data + i, len - i < sizeof(word) ? len - i : sizeof(word));
+		memcpy(&word, from + i, MIN(len - i, sizeof(word)));
 		a = mix(a ^ word, 0xa0761d6478bd642f);
 		b = mix(b + word, 0xe7037ed1a0b428db) + a;
 	}
-	return (struct cache_key){ .hash = { mix(a ^ len, 0x8ebc6af09c88c6e3), mix(b, a | 1) },
-		.len = len };
+	key->hash[0] = mix(a ^ len, 0x8ebc6af09c88c6e3);
+	key->hash[1] = mix(b, a | 1);
 }
 
-static void key_name(char name[NAME_LEN], const struct cache_key *key)
+static void put_hash(char text[HASH_LEN + 1], const struct cache_key *key)
 {
-	snprintf(name, NAME_LEN, "%016" PRIx64 "%016" PRIx64, key->hash[0], key->hash[1]);
+	snprintf(text, HASH_LEN + 1, "%016" PRIx64 "%016" PRIx64, key->hash[0], key->hash[1]);
 }
 
-bool cache_get(const struct cache *cache, const struct cache_key *key, uint8_t *out, size_t room,
-	size_t *len)
+static struct cache_key content_of(const uint8_t *data, size_t len)
 {
-	_cleanup_close_ int fd = -1;
-	struct cache_key found;
-	char name[NAME_LEN];
-	struct head head;
-	struct stat st;
+	struct cache_key content = { 0 };
 
-	if (cache->dir < 0)
-		return false;
-	key_name(name, key);
-	fd = openat(cache->dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
-		(st.st_mode & 022) || st.st_size < (off_t)sizeof(head) ||
-		(size_t)st.st_size - sizeof(head) > room)
-		return false;
-	*len = (size_t)st.st_size - sizeof(head);
-	if (read(fd, &head, sizeof(head)) != (ssize_t)sizeof(head) ||
-		memcmp(head.magic, magic, sizeof(magic)) != 0 || head.data.len != *len ||
-		read(fd, out, *len) != (ssize_t)*len)
-		return false;
-	found = cache_key(out, *len);
-	return memcmp(&found, &head.data, sizeof(found)) == 0;
+	for (size_t at = 0; at < len; at += PIECE_BYTES)
+		cache_key_add(&content, data + at, MIN(len - at, (size_t)PIECE_BYTES));
+	return content;
 }
 
-/* Remove the file that was made first; what a killed process left half-made, too. */
-static void make_room(const struct cache *cache)
+/* The same of a file, by reading it: it may become shorter, or its disk fail, at any moment. */
+static bool content_of_file(struct cache_key *content, int fd, size_t len)
+{
+	_cleanup_free_ uint8_t *piece = malloc(PIECE_BYTES);
+
+	*content = (struct cache_key){ 0 };
+	for (size_t at = 0, n; piece && at < len; at += n) {
+		n = MIN(len - at, (size_t)PIECE_BYTES);
+		if (pread(fd, piece, n, (off_t)at) != (ssize_t)n)
+			return false;
+		cache_key_add(content, piece, n);
+	}
+	return piece;
+}
+
+/* ---- the directory ---- */
+
+struct entry {
+	char name[NAME_MAX + 1];
+	struct timespec used;
+	uint64_t bytes;
+};
+
+/* A stream of our own of the directory: @cache->dir has a position that is shared. */
+static DIR *list(const struct cache *cache)
 {
 	int fd = openat(cache->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-	char oldest[NAME_MAX + 1] = "";
-	struct timespec oldest_time = { 0 };
-	struct dirent *entry;
-	unsigned files = 0;
-	struct stat st;
 
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	while ((entry = readdir(dir))) {
-		if (fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
-			!S_ISREG(st.st_mode))
-			continue;
-		if (strchr(entry->d_name, '.') && st.st_mtime + STALE_SECONDS < time(NULL))
-			unlinkat(fd, entry->d_name, 0);
-		files++;
-		if (*oldest && (st.st_mtim.tv_sec > oldest_time.tv_sec ||
-				       (st.st_mtim.tv_sec == oldest_time.tv_sec &&
-					       st.st_mtim.tv_nsec >= oldest_time.tv_nsec)))
-			continue;
-		oldest_time = st.st_mtim;
-		snprintf(oldest, sizeof(oldest), "%s", entry->d_name);
-	}
-	if (files >= CACHE_FILES_MAX && *oldest)
-		unlinkat(fd, oldest, 0);
-	closedir(dir);
+	if (!dir && fd >= 0)
+		close(fd);
+	return dir;
 }
 
-void cache_put(
-	const struct cache *cache, const struct cache_key *key, const uint8_t *data, size_t len)
+/* Open @name if it is a whole, unchanged file of ours; else throw it out. */
+static int take(const struct cache *cache, const char *name)
 {
-	struct head head = { .data = cache_key(data, len) };
-	struct iovec iov[2] = { { &head, sizeof(head) }, { (void *)data, len } };
-	_cleanup_close_ int fd = -1;
-	char name[NAME_LEN], part[NAME_LEN + 32];
-	bool whole;
+	_cleanup_close_ int fd =
+		openat(cache->dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
+	struct cache_key content;
+	char text[HASH_LEN + 1];
+	struct stat st;
 
-	if (cache->dir < 0)
+	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && is_private(&st) &&
+		st.st_size > 0 && st.st_size <= (off_t)CACHE_BYTES_MAX &&
+		content_of_file(&content, fd, (size_t)st.st_size)) {
+		put_hash(text, &content);
+		if (strcmp(text, name + HASH_LEN + 1) == 0) {
+			if (st.st_mtime + TOUCH_SECONDS < time(NULL))
+				futimens(fd, NULL);
+			return take_fd(&fd);
+		}
+	}
+	unlinkat(cache->dir, name, 0);
+	return -1;
+}
+
+int cache_get(const struct cache *cache, const struct cache_key *key)
+{
+	DIR *dir = cache->dir < 0 ? NULL : list(cache);
+	char text[HASH_LEN + 1];
+	struct dirent *entry;
+	int fd = -1;
+
+	if (!dir)
+		return -1;
+	put_hash(text, key);
+	while (fd < 0 && (entry = readdir(dir)))
+		if (strlen(entry->d_name) == NAME_LEN &&
+			strncmp(entry->d_name, text, HASH_LEN) == 0)
+			fd = take(cache, entry->d_name);
+	closedir(dir);
+	return fd;
+}
+
+static int by_use(const void *a, const void *b)
+{
+	const struct timespec *x = &((const struct entry *)a)->used;
+	const struct timespec *y = &((const struct entry *)b)->used;
+
+	if (x->tv_sec != y->tv_sec)
+		return x->tv_sec < y->tv_sec ? -1 : 1;
+	return (x->tv_nsec > y->tv_nsec) - (x->tv_nsec < y->tv_nsec);
+}
+
+/* What there is, up to ENTRIES_MAX; what a killed process left half-made is removed. */
+static size_t look(const struct cache *cache, DIR *dir, struct entry *entries)
+{
+	struct dirent *entry;
+	struct stat st;
+	size_t n = 0;
+
+	while (n < ENTRIES_MAX && (entry = readdir(dir))) {
+		if (fstatat(cache->dir, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+			S_ISDIR(st.st_mode))
+			continue;
+		if (strlen(entry->d_name) != NAME_LEN) {
+			if (st.st_mtime + STALE_SECONDS < time(NULL))
+				unlinkat(cache->dir, entry->d_name, 0);
+			continue;
+		}
+		snprintf(entries[n].name, sizeof(entries[n].name), "%s", entry->d_name);
+		entries[n].used = st.st_mtim;
+		entries[n].bytes = (uint64_t)MAX(st.st_size, 0);
+		n++;
+	}
+	return n;
+}
+
+/* Remove those used longest ago, until there is room for one more of @len bytes. */
+static void make_room(const struct cache *cache, size_t len)
+{
+	_cleanup_free_ struct entry *entries = calloc(ENTRIES_MAX, sizeof(*entries));
+	DIR *dir = entries ? list(cache) : NULL;
+	uint64_t bytes = len;
+	size_t n;
+
+	if (!dir)
 		return;
-	memcpy(head.magic, magic, sizeof(magic));
-	make_room(cache);
-	key_name(name, key);
-	snprintf(part, sizeof(part), "%s.%ld", name, (long)getpid());
+	n = look(cache, dir, entries);
+	closedir(dir);
+	for (size_t i = 0; i < n; i++)
+		bytes += entries[i].bytes;
+	qsort(entries, n, sizeof(*entries), by_use);
+	for (size_t i = 0; i < n; i++) {
+		if (n - i < CACHE_FILES_MAX && bytes <= CACHE_BYTES_MAX)
+			break;
+		unlinkat(cache->dir, entries[i].name, 0);
+		bytes -= entries[i].bytes;
+	}
+}
+
+static bool write_all(int fd, const uint8_t *data, size_t len)
+{
+	size_t done = 0;
+	ssize_t n;
+
+	while (done < len && (n = write(fd, data + done, len - done)) > 0)
+		done += (size_t)n;
+	return done == len;
+}
+
+/* A file without a name gets one when it is whole. False where the file system has no such. */
+static bool put_unnamed(
+	const struct cache *cache, const char *name, const uint8_t *data, size_t len)
+{
+	_cleanup_close_ int fd = openat(cache->dir, ".", O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
+	char path[64];
+
+	if (fd < 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	if (!write_all(fd, data, len))
+		return true; /* the disk is full: no other way will do */
+	return linkat(AT_FDCWD, path, cache->dir, name, AT_SYMLINK_FOLLOW) == 0 || errno == EEXIST;
+}
+
+static void put_renamed(
+	const struct cache *cache, const char *name, const uint8_t *data, size_t len)
+{
+	_cleanup_close_ int fd = -1;
+	char part[32];
+	uint64_t any;
+
+	if (getrandom(&any, sizeof(any), GRND_NONBLOCK) != sizeof(any))
+		return;
+	snprintf(part, sizeof(part), "part.%016" PRIx64, any);
 	fd = openat(cache->dir, part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return;
-	whole = writev(fd, iov, 2) == (ssize_t)(sizeof(head) + len);
-	if (!whole || renameat(cache->dir, part, cache->dir, name) < 0)
+	if (!write_all(fd, data, len) || renameat(cache->dir, part, cache->dir, name) < 0)
 		unlinkat(cache->dir, part, 0);
+}
+
+void cache_put(const struct cache *cache, const struct cache_key *key, const void *data, size_t len)
+{
+	struct cache_key content;
+	char name[NAME_LEN + 1];
+
+	if (cache->dir < 0 || !len || len > CACHE_BYTES_MAX / 2)
+		return;
+	content = content_of(data, len);
+	put_hash(name, key);
+	name[HASH_LEN] = '-';
+	put_hash(name + HASH_LEN + 1, &content);
+	make_room(cache, len);
+	if (!put_unnamed(cache, name, data, len))
+		put_renamed(cache, name, data, len);
 }

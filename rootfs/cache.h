@@ -1,15 +1,15 @@
 /*
- * Unpacked kernel modules, kept from one run to the next in $XDG_CACHE_HOME/microvm/modules (or
- * ~/.cache/microvm/modules): unpacking xz is most of what an initramfs costs.
+ * Initramfs archives, kept from one run to the next in $XDG_CACHE_HOME/microvm/initramfs,
+ * ~/.cache/microvm/initramfs or, for root without a home, /var/cache/microvm/initramfs.
  *
- * A file's name is a hash of the packed bytes, and its head has a hash of the unpacked ones, so it
- * is never stale and a damaged one is not taken. Only files that belong to this user, and that
- * nobody else may write, are. All failures are quiet: without a cache things are a little slower.
- * Several processes may share one.
+ * A file's name is the key of what the archive was made from, and a hash of its bytes: so it is
+ * never stale, and a damaged one is not taken (but thrown out). Only files that belong to this user,
+ * and that nobody else may write, are. A file appears whole or not at all, and a killed process
+ * leaves none half-made behind where the file system can do that (O_TMPFILE). All failures are
+ * quiet: without a cache things are a little slower. Any number of processes may share one.
  */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,23 +17,24 @@ struct cache {
 	int dir; /* -1: there is none */
 };
 
+/* 128 bits of what was added, in order. Zero-initialise. */
 struct cache_key {
 	uint64_t hash[2];
-	uint64_t len;
 };
+
+/* Bytes are added in pieces: the same bytes cut elsewhere give another key. */
+void cache_key_add(struct cache_key *key, const void *data, size_t len);
 
 void cache_open(struct cache *cache);
 void cache_close(struct cache *cache);
 
-/* The key of the packed bytes. */
-struct cache_key cache_key(const uint8_t *data, size_t len);
+/* An open file, read-only and at its start, with what is kept under @key; or -1. */
+int cache_get(const struct cache *cache, const struct cache_key *key);
 
-/* Copy what is kept under @key to @out, of @room bytes; false if there is none. */
-bool cache_get(const struct cache *cache, const struct cache_key *key, uint8_t *out, size_t room,
-	size_t *len);
-
-/* Keep @data under @key, and throw out the oldest where there are more than CACHE_FILES_MAX. */
+/* Keep @data under @key; those used longest ago make room for it. */
 void cache_put(
-	const struct cache *cache, const struct cache_key *key, const uint8_t *data, size_t len);
+	const struct cache *cache, const struct cache_key *key, const void *data, size_t len);
 
-enum { CACHE_FILES_MAX = 256 };
+/* An archive is half a megabyte to a few; a machine has a handful of kernels and kinds of guests. */
+enum { CACHE_FILES_MAX = 32 };
+#define CACHE_BYTES_MAX (128UL << 20)

@@ -1,6 +1,5 @@
 #include "rootfs/unpack.h"
 
-#include "rootfs/cache.h"
 #include "util/cleanup.h"
 #include "util/macros.h"
 
@@ -17,8 +16,6 @@
 #define FILE_MAX      (128 * MIB)
 
 struct unpack {
-	struct cache cache; /* opened when the first packed module comes by */
-	bool cache_opened;
 	void *xz, *zstd, *gzip; /* dlopen() handles */
 	__typeof__(lzma_stream_decoder) *xz_decoder;
 	__typeof__(lzma_code) *xz_code;
@@ -46,8 +43,6 @@ void unpack_close(struct unpack *unpack)
 		dlclose(unpack->zstd);
 	if (unpack->gzip)
 		dlclose(unpack->gzip);
-	if (unpack->cache_opened)
-		cache_close(&unpack->cache);
 	free(unpack);
 }
 
@@ -177,24 +172,6 @@ static decode_fn *choose(const uint8_t magic[6])
 	return NULL;
 }
 
-/* Unpack @in, or take it from what an earlier run unpacked. */
-static int decode_cached(struct unpack *u, decode_fn *decode, const char *path, const uint8_t *in,
-	size_t in_len, uint8_t *out, size_t room, size_t *len, struct error *err)
-{
-	struct cache_key key = cache_key(in, in_len);
-	int ret;
-
-	if (!u->cache_opened)
-		cache_open(&u->cache);
-	u->cache_opened = true;
-	if (cache_get(&u->cache, &key, out, room, len))
-		return 0;
-	ret = decode(u, path, in, in_len, out, room, len, err);
-	if (ret == 0)
-		cache_put(&u->cache, &key, out, *len);
-	return ret;
-}
-
 int unpack_file(struct unpack *unpack, int fd, const char *path, uint8_t *out, size_t room,
 	size_t *len, struct error *err)
 {
@@ -222,5 +199,5 @@ int unpack_file(struct unpack *unpack, int fd, const char *path, uint8_t *out, s
 	if (!in)
 		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
 	ret = read_whole(fd, path, in, size, err);
-	return ret < 0 ? ret : decode_cached(unpack, decode, path, in, size, out, room, len, err);
+	return ret < 0 ? ret : decode(unpack, path, in, size, out, room, len, err);
 }

@@ -1,5 +1,6 @@
 /*
- * initramfs_dump VERSION MODULES_DIR IMAGE|- OUT [net] [console] [ro] [times=N]: writes the
+ * initramfs_dump VERSION MODULES_DIR IMAGE|- OUT [net] [console] [ro] [supervise] [fs]
+ * [overlay] [times=N]: writes the
  * initramfs that microvm would make to the file OUT, and how long that took.
  */
 #include "rootfs/rootfs.h"
@@ -37,13 +38,16 @@ int main(int argc, char **argv)
 
 	if (argc < 5)
 		return 2;
-	needs.kernel_version = argv[1];
+	needs.kernel_version = strcmp(argv[1], "-") ? argv[1] : NULL;
 	needs.modules_dir = strcmp(argv[2], "-") ? argv[2] : NULL;
 	needs.root_image = strcmp(argv[3], "-") ? argv[3] : NULL;
 	for (int i = 5; i < argc; i++) {
 		needs.net |= !strcmp(argv[i], "net");
 		needs.console |= !strcmp(argv[i], "console");
 		needs.root_read_only |= !strcmp(argv[i], "ro");
+		needs.supervise |= !strcmp(argv[i], "supervise");
+		needs.fs |= !strcmp(argv[i], "fs");
+		needs.overlay |= !strcmp(argv[i], "overlay");
 		if (!strncmp(argv[i], "times=", 6))
 			times = atoi(argv[i] + 6);
 	}

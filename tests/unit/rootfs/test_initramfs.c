@@ -33,7 +33,12 @@ static const char dep[] = "kernel/virtio.ko:\n"
 			  "kernel/virtio-rng.ko: kernel/virtio.ko\n"
 			  "kernel/ext4.ko: kernel/jbd2.ko\n"
 			  "kernel/jbd2.ko:\n"
-			  "kernel/crc32c-intel.ko:\n";
+			  "kernel/crc32c-intel.ko:\n"
+			  "kernel/vsock.ko:\n"
+			  "kernel/vmw_vsock_virtio_transport.ko: kernel/vsock.ko kernel/virtio.ko\n"
+			  "kernel/fuse.ko:\n"
+			  "kernel/virtiofs.ko: kernel/fuse.ko kernel/virtio.ko\n"
+			  "kernel/overlay.ko:\n";
 
 struct fixture {
 	char dir[64]; /* holds m/VERSION with the modules, and root.img */
@@ -91,7 +96,8 @@ static void write_ext4(struct fixture *f)
 static int setup(void **state)
 {
 	static const char *const names[] = { "virtio", "virtio_mmio", "virtio_blk", "virtio_net",
-		"failover", "virtio_console", "virtio-rng", "ext4", "jbd2", "crc32c-intel" };
+		"failover", "virtio_console", "virtio-rng", "ext4", "jbd2", "crc32c-intel", "vsock",
+		"vmw_vsock_virtio_transport", "fuse", "virtiofs", "overlay" };
 	struct fixture *f = calloc(1, sizeof(*f));
 	char path[160];
 
@@ -191,7 +197,7 @@ static void expect_plan(const struct rootfs_needs *needs, const char *wanted)
 
 	assert_int_equal(init->mode, S_IFREG | 0755);
 	assert_memory_equal(init->data, ELFMAG, SELFMAG);
-	assert_true(init->len < 20000);
+	assert_true(init->len < 300000);
 	assert_int_equal(console->mode, S_IFCHR | 0600);
 	assert_int_equal(console->rdev_major << 8 | console->rdev_minor, 0x501);
 	munmap(map, (size_t)st.st_size);
@@ -396,6 +402,193 @@ static void test_leaks_no_files(void **state)
 	assert_int_equal(open_files(), before);
 }
 
+/* The guest learns over vsock what its root is; the plan does not say. */
+static void test_supervised(void **state)
+{
+	struct rootfs_needs needs = all(*state);
+
+	needs.supervise = needs.fs = needs.overlay = needs.root_read_only = true;
+	expect_plan(&needs, "need virtio.ko\nneed virtio_mmio.ko\ntry virtio_console.ko\nconsole\n"
+			    "need virtio_blk.ko\ntry crc32c-intel.ko\nneed jbd2.ko\nneed ext4.ko\n"
+			    "need vsock.ko\nneed vmw_vsock_virtio_transport.ko\n"
+			    "need fuse.ko\nneed virtiofs.ko\nneed overlay.ko\n"
+			    "need failover.ko\nneed virtio_net.ko\ntry virtio-rng.ko\nsupervise\n");
+	needs.root_image = NULL;
+	needs.net = needs.console = needs.overlay = false;
+	expect_plan(&needs, "need virtio.ko\nneed virtio_mmio.ko\nneed vsock.ko\n"
+			    "need vmw_vsock_virtio_transport.ko\nneed fuse.ko\nneed virtiofs.ko\n"
+			    "try virtio-rng.ko\nsupervise\n");
+	needs.fs = false;
+	needs.disk = true;
+	expect_plan(&needs, "need virtio.ko\nneed virtio_mmio.ko\nneed virtio_blk.ko\n"
+			    "need vsock.ko\nneed vmw_vsock_virtio_transport.ko\n"
+			    "try virtio-rng.ko\nsupervise\n");
+}
+
+/* There is always an initramfs, with the guest program at least. */
+static void test_supervised_without_modules(void **state)
+{
+	struct fixture *f = *state;
+	struct rootfs_needs needs = all(f);
+
+	needs.supervise = needs.fs = needs.overlay = true;
+	needs.modules_dir = NULL;
+	needs.kernel_version = "0.0.0-there-is-no-such-kernel";
+	expect_plan(&needs, "supervise\n");
+	needs.kernel_version = NULL;
+	expect_plan(&needs, "supervise\n");
+	write_text(f->image, "QFI\xfb");
+	refuse(&needs, -EINVAL, "qcow2");
+	/* A version that is not known does not keep anybody from saying where the modules are. */
+	needs.root_image = NULL;
+	needs.modules_dir = f->modules;
+	needs.console = needs.net = false;
+	expect_plan(&needs, "need virtio.ko\nneed virtio_mmio.ko\nneed vsock.ko\n"
+			    "need vmw_vsock_virtio_transport.ko\nneed fuse.ko\nneed virtiofs.ko\n"
+			    "need overlay.ko\ntry virtio-rng.ko\nsupervise\n");
+	write_text(path_of(f, "modules.dep"), "");
+	write_text(path_of(f, "modules.builtin"),
+		"k/virtio_mmio.ko\nk/vmw_vsock_virtio_transport.ko\nk/virtiofs.ko\nk/overlay.ko\n");
+	needs.kernel_version = VERSION;
+	expect_plan(&needs, "supervise\n");
+}
+
+static void test_supervised_missing_drivers(void **state)
+{
+	static const char *const drivers[] = { "vmw_vsock_virtio_transport", "virtiofs",
+		"overlay" };
+	struct fixture *f = *state;
+	struct rootfs_needs needs = all(f);
+
+	needs.supervise = needs.fs = needs.overlay = true;
+	for (unsigned i = 0; i < 3; i++) {
+		_cleanup_free_ char *text = strdup(dep);
+		char name[64], words[128], *line;
+
+		snprintf(name, sizeof(name), "kernel/%s.ko:", drivers[i]);
+		line = strstr(text, name);
+		memset(line, '#', strlen(name));
+		write_text(path_of(f, "modules.dep"), text);
+		snprintf(words, sizeof(words), "kernel " VERSION " has no driver %s", drivers[i]);
+		refuse(&needs, -ENOENT, words);
+		refuse(&needs, -ENOENT, f->modules);
+	}
+	write_text(path_of(f, "modules.dep"), dep);
+	write_module(f, "virtiofs", "6.1.0-other");
+	refuse(&needs, -ENOEXEC, "is for kernel 6.1.0-other, but the kernel is " VERSION);
+}
+
+/* ---- the cache ---- */
+
+static void begin_cache(struct fixture *f)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/cache", f->dir);
+	setenv("XDG_CACHE_HOME", path, 1);
+}
+
+static void end_cache(void)
+{
+	setenv("XDG_CACHE_HOME", "/dev/null", 1);
+}
+
+/* Is it taken from the cache? *@where: the file. */
+static bool from_cache(const struct rootfs_needs *needs, char where[512])
+{
+	_cleanup_close_ int fd = -1;
+	struct error err = { 0 };
+	char link[64];
+	ssize_t n;
+
+	if (rootfs_initramfs(&fd, needs, &err) != 0)
+		fail_msg("%s", err.msg);
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, where, 511);
+	assert_true(n > 0);
+	where[n] = 0;
+	return strstr(where, "/cache/microvm/initramfs/");
+}
+
+static void test_cached(void **state)
+{
+	static const char plan[] = "need virtio.ko\nneed virtio_mmio.ko\nneed vsock.ko\n"
+				   "need vmw_vsock_virtio_transport.ko\nneed overlay.ko\n"
+				   "try virtio-rng.ko\nsupervise\n";
+	struct fixture *f = *state;
+	struct rootfs_needs needs = { .kernel_version = VERSION,
+		.modules_dir = f->modules,
+		.supervise = true,
+		.overlay = true };
+	char where[512];
+
+	begin_cache(f);
+	expect_plan(&needs, plan); /* makes it */
+	assert_true(from_cache(&needs, where));
+	expect_plan(&needs, plan);
+	/* Damaged: made anew, and kept again. */
+	assert_int_equal(truncate(where, 1000), 0);
+	assert_false(from_cache(&needs, where));
+	assert_true(from_cache(&needs, where));
+	/* A module that was built again, without depmod. */
+	write_module(f, "overlay", VERSION " again");
+	assert_false(from_cache(&needs, where));
+	assert_true(from_cache(&needs, where));
+	expect_plan(&needs, plan);
+	/* One that is gone, or is another version's: the error comes, cache or not. */
+	unlink(path_of(f, "kernel/overlay.ko"));
+	refuse(&needs, -ENOENT, "overlay.ko");
+	write_module(f, "overlay", "6.2");
+	refuse(&needs, -ENOEXEC, "is for kernel 6.2");
+	needs.overlay = false;
+	assert_false(from_cache(&needs, where));
+	assert_true(from_cache(&needs, where));
+	end_cache();
+	assert_false(from_cache(&needs, where));
+}
+
+/* What differs in anything does not share. */
+static void test_cached_separately(void **state)
+{
+	struct fixture *f = *state;
+	struct rootfs_needs needs = all(f);
+	char where[512], first[512];
+
+	begin_cache(f);
+	assert_false(from_cache(&needs, where));
+	assert_true(from_cache(&needs, first));
+	needs.net = false;
+	assert_false(from_cache(&needs, where));
+	needs.root_read_only = true;
+	assert_false(from_cache(&needs, where));
+	needs.supervise = true;
+	assert_false(from_cache(&needs, where));
+	needs.root_read_only = false; /* that is the host's to say now */
+	assert_true(from_cache(&needs, where));
+	needs.kernel_version = NULL;
+	assert_false(from_cache(&needs, where));
+	needs = all(f);
+	assert_true(from_cache(&needs, where));
+	assert_string_equal(where, first);
+	end_cache();
+}
+
+static void test_left_out_is_not_cached(void **state)
+{
+	struct fixture *f = *state;
+	struct rootfs_needs needs = all(f);
+	char where[512];
+
+	begin_cache(f);
+	write_text(path_of(f, "kernel/virtio-rng.ko"), "not a module");
+	assert_false(from_cache(&needs, where));
+	assert_false(from_cache(&needs, where));
+	write_module(f, "virtio-rng", VERSION);
+	assert_false(from_cache(&needs, where));
+	assert_true(from_cache(&needs, where));
+	end_cache();
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -410,9 +603,14 @@ int main(void)
 		TEST(test_bad_modules),
 		TEST(test_bad_texts),
 		TEST(test_leaks_no_files),
+		TEST(test_supervised),
+		TEST(test_supervised_without_modules),
+		TEST(test_supervised_missing_drivers),
+		TEST(test_cached),
+		TEST(test_cached_separately),
+		TEST(test_left_out_is_not_cached),
 	};
 
-	unsetenv("XDG_CACHE_HOME");
-	unsetenv("HOME");
+	setenv("XDG_CACHE_HOME", "/dev/null", 1); /* no cache, but where a test has one */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

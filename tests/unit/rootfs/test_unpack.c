@@ -1,11 +1,9 @@
-/* Modules packed each way, cut short, changed, and taken from the cache. */
-#include "rootfs/cache.h"
+/* Modules packed each way, cut short and changed. */
 #include "rootfs/unpack.h"
 #include "util/cleanup.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <lzma.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,20 +26,6 @@ struct packed {
 };
 
 static uint8_t plain[SIZE];
-static char cache_dir[] = "/tmp/microvm-test-unpack-XXXXXX";
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	return remove(path);
-}
-
-static void empty_cache(void)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/microvm", cache_dir);
-	nftw(path, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
 
 static int setup(void **state)
 {
@@ -51,14 +35,7 @@ static int setup(void **state)
 		x = x * 1664525 + 1013904223;
 		plain[i] = i % 3 ? (uint8_t)(i / 100) : (uint8_t)(x >> 24);
 	}
-	if (!mkdtemp(cache_dir) || setenv("XDG_CACHE_HOME", cache_dir, 1))
-		return -1;
 	return 0;
-}
-
-static int teardown(void **state)
-{
-	return nftw(cache_dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static void pack(struct packed *p, unsigned how)
@@ -115,13 +92,10 @@ static void test_each(void **state)
 
 	for (unsigned how = 0; how < 4; how++) {
 		pack(&p, how);
-		for (unsigned again = 0; again < 2; again++) { /* once anew, once from the cache */
-			memset(out, 0xaa, sizeof(out));
-			assert_int_equal(unpack_bytes(p.data, p.len, out, ROOM, &len, &err), 0);
-			assert_int_equal(len, SIZE);
-			assert_memory_equal(out, plain, SIZE);
-		}
-		empty_cache();
+		memset(out, 0xaa, sizeof(out));
+		assert_int_equal(unpack_bytes(p.data, p.len, out, ROOM, &len, &err), 0);
+		assert_int_equal(len, SIZE);
+		assert_memory_equal(out, plain, SIZE);
 		/* Room for all of it, and for one byte less. */
 		assert_int_equal(unpack_bytes(p.data, p.len, out, SIZE, &len, &err), 0);
 		assert_int_equal(len, SIZE);
@@ -139,7 +113,6 @@ static void test_cut_short(void **state)
 	struct packed p;
 	size_t len;
 
-	empty_cache();
 	for (unsigned how = 0; how < 3; how++) {
 		pack(&p, how);
 		for (size_t cut = 5; cut < p.len; cut += cut < 64 || p.len - cut < 64 ? 1 : 977) {
@@ -177,7 +150,6 @@ static void test_changed(void **state)
 			p.data[at] ^= 1 << at % 8;
 		}
 	}
-	empty_cache();
 }
 
 static void test_not_a_file(void **state)
@@ -194,89 +166,6 @@ static void test_not_a_file(void **state)
 	unpack_close(NULL);
 }
 
-/* What is kept is taken only if it is whole, and ours. */
-static void test_cache(void **state)
-{
-	struct cache_key key = cache_key(plain, SIZE), other = cache_key(plain, SIZE - 1);
-	static uint8_t out[ROOM];
-	char path[256];
-	struct cache cache;
-	size_t len;
-
-	cache_open(&cache);
-	assert_true(cache.dir >= 0);
-	assert_false(cache_get(&cache, &key, out, ROOM, &len));
-	cache_put(&cache, &key, plain, SIZE);
-	assert_true(cache_get(&cache, &key, out, ROOM, &len));
-	assert_int_equal(len, SIZE);
-	assert_memory_equal(out, plain, SIZE);
-	assert_true(cache_get(&cache, &key, out, SIZE, &len));
-	assert_false(cache_get(&cache, &key, out, SIZE - 1, &len));
-	assert_false(cache_get(&cache, &other, out, ROOM, &len));
-	snprintf(path, sizeof(path), "%s/microvm/modules/%016lx%016lx", cache_dir,
-		(unsigned long)key.hash[0], (unsigned long)key.hash[1]);
-	assert_int_equal(chmod(path, 0666), 0);
-	assert_false(cache_get(&cache, &key, out, ROOM, &len));
-	assert_int_equal(chmod(path, 0600), 0);
-	for (off_t cut = 0; cut < SIZE + 32; cut += 4001) {
-		cache_put(&cache, &key, plain, SIZE);
-		assert_int_equal(truncate(path, cut), 0);
-		assert_false(cache_get(&cache, &key, out, ROOM, &len));
-	}
-	cache_put(&cache, &key, plain, SIZE);
-	_cleanup_close_ int fd = open(path, O_RDWR | O_CLOEXEC);
-
-	assert_int_equal(pwrite(fd, "x", 1, 5000), 1);
-	assert_false(cache_get(&cache, &key, out, ROOM, &len));
-	assert_int_equal(unlink(path), 0);
-	assert_int_equal(symlink("/etc/passwd", path), 0);
-	assert_false(cache_get(&cache, &key, out, ROOM, &len));
-	cache_close(&cache);
-	empty_cache();
-}
-
-static void test_cache_bounded(void **state)
-{
-	char path[128];
-	struct cache cache;
-	struct stat st;
-
-	cache_open(&cache);
-	for (unsigned i = 0; i < CACHE_FILES_MAX + 20; i++) {
-		struct cache_key key = { .hash = { i, i }, .len = i };
-
-		cache_put(&cache, &key, plain, 10);
-	}
-	cache_close(&cache);
-	snprintf(path, sizeof(path), "ls %s/microvm/modules | wc -l", cache_dir);
-	unsigned files = 0;
-	FILE *pipe = popen(path, "r");
-
-	assert_int_equal(fscanf(pipe, "%u", &files), 1);
-	pclose(pipe);
-	assert_int_equal(files, CACHE_FILES_MAX);
-	snprintf(path, sizeof(path), "%s/microvm/modules", cache_dir);
-	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_mode & 0777, 0700);
-	empty_cache();
-}
-
-static void test_no_cache(void **state)
-{
-	static uint8_t out[ROOM];
-	struct packed p;
-	struct error err;
-	size_t len;
-
-	pack(&p, 0);
-	assert_int_equal(setenv("XDG_CACHE_HOME", "/proc/nonesuch", 1), 0);
-	assert_int_equal(unpack_bytes(p.data, p.len, out, ROOM, &len, &err), 0);
-	unsetenv("XDG_CACHE_HOME");
-	unsetenv("HOME");
-	assert_int_equal(unpack_bytes(p.data, p.len, out, ROOM, &len, &err), 0);
-	assert_memory_equal(out, plain, SIZE);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -284,10 +173,7 @@ int main(void)
 		cmocka_unit_test(test_cut_short),
 		cmocka_unit_test(test_changed),
 		cmocka_unit_test(test_not_a_file),
-		cmocka_unit_test(test_cache),
-		cmocka_unit_test(test_cache_bounded),
-		cmocka_unit_test(test_no_cache),
 	};
 
-	return cmocka_run_group_tests(tests, setup, teardown);
+	return cmocka_run_group_tests(tests, setup, NULL);
 }
