@@ -4,12 +4,13 @@
 #include "util/macros.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/securebits.h>
 #include <signal.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/capability.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,32 +21,51 @@ void sandbox_close_inherited(void)
 	syscall(SYS_close_range, 3U, ~0U, 0U);
 }
 
-static int drop_capabilities(struct error *err)
+/* The calling thread's: permitted and effective become what they have of @keep. */
+static int keep_capabilities(uint64_t keep)
 {
-	cap_t none = cap_init();
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+
+	if (syscall(SYS_capget, &header, data) < 0)
+		return -errno;
+	for (unsigned i = 0; i < ARRAY_SIZE(data); i++) {
+		data[i].permitted &= (uint32_t)(keep >> 32 * i);
+		data[i].effective = data[i].permitted;
+		data[i].inheritable = 0;
+	}
+	return syscall(SYS_capset, &header, data) < 0 ? -errno : 0;
+}
+
+static int drop_capabilities(uint64_t keep, struct error *err)
+{
 	int r = 0;
 
-	if (!none)
-		return error_set(err, ERROR_HOST, ENOMEM, "out of memory for capabilities");
 	/* The bounding set needs CAP_SETPCAP, so it goes first; a plain user has none to lose. */
-	for (cap_value_t cap = 0; cap_get_bound(cap) >= 0; cap++)
-		if (cap_drop_bound(cap) < 0 && errno != EPERM)
+	for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+		if (!(keep >> cap & 1) && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 &&
+			errno != EPERM)
 			r = -errno;
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0 && errno != EINVAL)
 		r = -errno;
-	if (cap_set_proc(none) < 0)
+	/*
+	 * The thread that keeps some acts for several users (setfsuid), and must have them whoever
+	 * it acts for. Nothing else here changes its ids.
+	 */
+	if (keep && prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0)
 		r = -errno;
-	cap_free(none);
+	if (r == 0)
+		r = keep_capabilities(keep);
 	if (r < 0)
 		return error_set(err, ERROR_HOST, -r, "cannot drop capabilities: %m");
 	return 0;
 }
 
-int sandbox_process(struct error *err)
+int sandbox_process(uint64_t keep, struct error *err)
 {
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return error_set(err, ERROR_HOST, errno, "cannot set no_new_privs: %m");
-	if (drop_capabilities(err) < 0)
+	if (drop_capabilities(keep, err) < 0)
 		return -EPERM;
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return error_set(err, ERROR_HOST, errno, "cannot become undumpable: %m");
@@ -112,8 +132,12 @@ int sandbox_thread(enum sandbox_thread kind)
 		[SANDBOX_USER_NET] = { ARRAY_SIZE(filter_user_net),
 			(struct sock_filter *)filter_user_net },
 		[SANDBOX_VSOCK] = { ARRAY_SIZE(filter_vsock), (struct sock_filter *)filter_vsock },
+		[SANDBOX_FS] = { ARRAY_SIZE(filter_fs), (struct sock_filter *)filter_fs },
 	};
+	int r = kind == SANDBOX_FS ? 0 : keep_capabilities(0);
 
+	if (r < 0)
+		return r;
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[kind]) < 0)
 		return -errno;
 	return 0;

@@ -3,11 +3,15 @@
  *
  *	1. descriptors	 whatever the caller leaked into us is closed	sandbox_close_inherited()
  *	2. no_new_privs	 nothing it could still exec gains privileges	sandbox_process()
- *	3. capabilities	 all dropped, bounding set included		sandbox_process()
+ *	3. capabilities	 all dropped, bounding set included; but those	sandbox_process()
+ *			 that the thread of a shared directory keeps
+ *			 (root only), which the others drop in step 6
  *	4. not dumpable	 no ptrace by the same user, no core files	sandbox_process()
  *	5. io_uring	 each ring restricted to the operations and	worker_start()
  *			 registered files of its worker
- *	6. seccomp	 one filter for each kind of thread, put on by	sandbox_thread()
+ *	6. capabilities	 what step 3 kept, dropped by every thread but	sandbox_thread()
+ *			 those of SANDBOX_FS
+ *	7. seccomp	 one filter for each kind of thread, put on by	sandbox_thread()
  *			 the thread itself before its first work
  *
  * Privileges only ever shrink; later steps (namespaces, Landlock) go between 1 and 3. Steps 1 to 4
@@ -21,20 +25,27 @@
 
 #include "util/error.h"
 
+#include <stdint.h>
+
 enum sandbox_thread {
 	SANDBOX_MAIN,	  /* waits on signals, timers and stop requests; joins threads; cleans up */
 	SANDBOX_VCPU,	  /* KVM_RUN, register access for failure reports, worker_call() */
 	SANDBOX_WORKER,	  /* io_uring_enter, futex */
 	SANDBOX_USER_NET, /* the same and the sockets of libslirp */
 	SANDBOX_VSOCK,	  /* io_uring_enter, futex, unix sockets */
+	SANDBOX_FS,	  /* a worker's, and files and names below a shared directory */
 	SANDBOX_KINDS
 };
 
 /* Main, first thing in the program. Step 1: close everything but 0, 1 and 2. */
 void sandbox_close_inherited(void);
 
-/* Main, single-threaded. Steps 2 to 4. ERROR_HOST if one fails. */
-int sandbox_process(struct error *err);
+/*
+ * Main, single-threaded. Steps 2 to 4. @keep are the capabilities (1 << CAP_...) of those that the
+ * process has which threads of the kind SANDBOX_FS need: 0 for none (fs_server_capabilities()).
+ * ERROR_HOST if a step fails.
+ */
+int sandbox_process(uint64_t keep, struct error *err);
 
 /*
  * Main, after sandbox_process(). What a thread does that calls anything not on its list: the
@@ -43,5 +54,5 @@ int sandbox_process(struct error *err);
  */
 int sandbox_handle_violations(void (*restore)(void), int status, struct error *err);
 
-/* The calling thread. Step 6. Returns 0 or -errno. */
+/* The calling thread. Steps 6 and 7. Returns 0 or -errno. */
 int sandbox_thread(enum sandbox_thread kind);

@@ -56,6 +56,21 @@ static const char *const vsock_calls[] = { "io_uring_enter", "connect", /* the g
 	"epoll_ctl", "epoll_wait", "epoll_pwait", /* who can go on */
 	NULL };
 
+/*
+ * A shared directory: names are looked up, made and removed relative to a directory's descriptor,
+ * content is read and written, locks are tried. The thread's own ids and capabilities are switched
+ * within what it kept. Of fcntl only locks that do not wait.
+ */
+static const char *const fs_calls[] = { "openat", "statx", "fstat", "newfstatat", "fstatfs",
+	"readlinkat", "getdents64", "lseek",					 /* look */
+	"mkdirat", "mknodat", "symlinkat", "linkat", "unlinkat", "renameat2",	 /* names */
+	"fchmodat", "fchownat", "utimensat", "truncate", "ftruncate",		 /* attributes */
+	"getxattr", "setxattr", "listxattr", "removexattr",			 /* more of them */
+	"preadv", "preadv2", "pread64", "pwritev2", "pwrite64",			 /* content */
+	"fsync", "fdatasync", "syncfs", "fallocate", "copy_file_range", "flock", /* and the rest */
+	"setfsuid", "setfsgid", "capset", NULL };
+static const int fs_fcntls[] = { F_OFD_SETLK, F_OFD_GETLK, 0 };
+
 /* What the run-time of a sanitizer does besides; only in such builds. */
 static const char *const sanitizer_calls[] = { "sigaltstack", "prctl", "sched_getaffinity",
 	"readlink", "prlimit64", "getrandom", "process_vm_readv", "pipe2", "read", "rt_sigaction",
@@ -109,6 +124,14 @@ static void allow_ioctls(scmp_filter_ctx ctx, const unsigned long *requests)
 		check(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
 			      SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffff, *requests)),
 			"ioctl");
+}
+
+static void allow_fcntls(scmp_filter_ctx ctx, const int *commands)
+{
+	for (; *commands; commands++)
+		check(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+			      SCMP_A1(SCMP_CMP_EQ, (scmp_datum_t)*commands)),
+			"fcntl");
 }
 
 /* Files for reading only: the resolver settings that libslirp looks at again as they change. */
@@ -191,5 +214,12 @@ int main(void)
 	allow(ctx, vsock_calls);
 	allow_unix_socket(ctx);
 	print_filter(ctx, "filter_vsock");
+
+	ctx = begin();
+	allow(ctx, worker_calls);
+	allow(ctx, fs_calls);
+	allow_ioctls(ctx, worker_ioctls);
+	allow_fcntls(ctx, fs_fcntls);
+	print_filter(ctx, "filter_fs");
 	return 0;
 }

@@ -31,6 +31,8 @@ struct worker {
 	unsigned events;
 	struct worker_event *event[EVENTS_MAX];
 	bool allowed[OPCODES];
+	int (*begin)(void *ctx);
+	void *begin_ctx;
 	pthread_t thread;
 	bool started; /* main only */
 	int call_fd;
@@ -165,6 +167,12 @@ int worker_add_event(struct worker *w, struct worker_event *event, int fd)
 	event->file = file;
 	w->event[w->events++] = event;
 	return 0;
+}
+
+void worker_set_begin(struct worker *w, int (*begin)(void *ctx), void *ctx)
+{
+	w->begin = begin;
+	w->begin_ctx = ctx;
 }
 
 struct io_uring_sqe *worker_sqe(struct worker *w)
@@ -401,6 +409,7 @@ static int thread_begin(struct worker *w)
 		[WORKER_IO] = SANDBOX_WORKER,
 		[WORKER_USER_NET] = SANDBOX_USER_NET,
 		[WORKER_VSOCK] = SANDBOX_VSOCK,
+		[WORKER_FS] = SANDBOX_FS,
 	};
 	int r = 0;
 
@@ -412,6 +421,10 @@ static int thread_begin(struct worker *w)
 		w->event[i]->op.complete = event_complete;
 		event_arm(w->event[i]);
 	}
+	if (w->begin)
+		r = w->begin(w->begin_ctx);
+	if (r < 0)
+		return r;
 	return w->sandbox ? sandbox_thread(filter[w->kind]) : 0;
 }
 

@@ -65,7 +65,8 @@ struct worker_call {
 enum worker_kind {
 	WORKER_IO,	 /* io_uring and nothing else */
 	WORKER_USER_NET, /* besides, the sockets of user-mode networking */
-	WORKER_VSOCK	 /* besides, unix sockets (vsock/host.h) */
+	WORKER_VSOCK,	 /* besides, unix sockets (vsock/host.h) */
+	WORKER_FS	 /* besides, the calls on files and names of a shared directory */
 };
 
 struct worker_params {
@@ -94,6 +95,13 @@ void worker_allow(struct worker *w, uint8_t opcode);
  * worker's thread.
  */
 int worker_add_event(struct worker *w, struct worker_event *event, int fd);
+
+/*
+ * Main, before start. Have the thread call begin(@ctx) before it puts its seccomp filter on: for
+ * what it must change of itself. Less than 0 from it (-errno) fails worker_start(). One for each
+ * worker; the last one said counts.
+ */
+void worker_set_begin(struct worker *w, int (*begin)(void *ctx), void *ctx);
 
 int worker_start(struct worker *w, struct error *err);
 

@@ -72,6 +72,10 @@ void worker_destroy(struct worker *w)
 	fake_worker_free(w);
 }
 
+void worker_set_begin(struct worker *w, int (*begin)(void *ctx), void *ctx)
+{
+}
+
 int worker_start(struct worker *w, struct error *err)
 {
 	return 0;
