@@ -138,6 +138,9 @@ int sandbox_thread(enum sandbox_thread kind)
 
 	if (r < 0)
 		return r;
+	/* From sandbox_process(), where that was called; a filter without privileges needs it. */
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filters[kind]) < 0)
 		return -errno;
 	return 0;
