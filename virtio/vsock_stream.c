@@ -277,7 +277,8 @@ int stream_put(struct stream *s, struct iovec *part, unsigned count, uint32_t le
 {
 	ssize_t n = 0;
 
-	if (len > s->buf_alloc - s->buf_used)
+	/* By what it was told: what has left the buffer since then is not its credit yet. */
+	if (len > s->buf_alloc - (s->fwd_cnt - s->fwd_told) - s->buf_used)
 		return -EPROTO;
 	if (!s->deaf && !s->buf_used) {
 		n = give(s, part, count);
