@@ -62,8 +62,9 @@ static const char *const vsock_calls[] = { "io_uring_enter", "connect", /* the g
  * within what it kept. Of fcntl only locks that do not wait.
  */
 static const char *const fs_calls[] = { "openat", "statx", "fstat", "newfstatat", "fstatfs",
-	"readlinkat", "getdents64", "lseek",					 /* look */
-	"mkdirat", "mknodat", "symlinkat", "linkat", "unlinkat", "renameat2",	 /* names */
+	"readlinkat", "getdents64", "lseek", /* look */
+	"mkdirat", "mknodat", "symlinkat", "linkat", "unlinkat", "renameat",
+	"renameat2",								 /* names */
 	"fchmodat", "fchownat", "utimensat", "truncate", "ftruncate",		 /* attributes */
 	"getxattr", "setxattr", "listxattr", "removexattr",			 /* more of them */
 	"preadv", "preadv2", "pread64", "pwritev2", "pwrite64",			 /* content */
