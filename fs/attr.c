@@ -170,7 +170,7 @@ int fs_op_lookup(struct fs_server *s, struct fs_call *c)
 	if (!parent)
 		return r;
 	if (!name)
-		return -EINVAL;
+		return c->error;
 	r = fs_lookup(s, parent, name, out);
 	/* Where nobody else makes files, a name that is not there stays away. */
 	if (r == -ENOENT && s->cache == FS_CACHE_ALWAYS) {

@@ -26,8 +26,10 @@ const char *fs_text(struct fs_call *c, size_t max)
 	const char *text = (const char *)c->arg + c->at;
 	size_t len = strnlen(text, c->arg_len - c->at);
 
-	if (len == c->arg_len - c->at || !len || len > max)
+	if (len == c->arg_len - c->at || !len || len > max) {
+		c->error = len > max ? -ENAMETOOLONG : -EINVAL;
 		return NULL;
+	}
 	c->at += len + 1;
 	return text;
 }
@@ -36,10 +38,13 @@ const char *fs_name(struct fs_call *c)
 {
 	const char *name = fs_text(c, FS_NAME_LEN);
 
-	if (!name || strchr(name, '/'))
+	if (!name)
 		return NULL;
 	/* The two that lead elsewhere. */
-	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ? NULL : name;
+	if (!strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+		return name;
+	c->error = -EINVAL;
+	return NULL;
 }
 
 /* ---- the beginning and the end ---- */
@@ -180,8 +185,8 @@ static const struct op ops[] = {
 	[FUSE_RELEASE] = { fs_op_release, IN(release) },
 	[FUSE_FSYNC] = { fs_op_fsync, IN(fsync) },
 	[FUSE_SETXATTR] = { fs_op_setxattr, FUSE_COMPAT_SETXATTR_IN_SIZE, 0, true },
-	[FUSE_GETXATTR] = { fs_op_getxattr, IN(getxattr), OUT(getxattr) },
-	[FUSE_LISTXATTR] = { fs_op_listxattr, IN(getxattr), OUT(getxattr) },
+	[FUSE_GETXATTR] = { fs_op_getxattr, IN(getxattr) },
+	[FUSE_LISTXATTR] = { fs_op_listxattr, IN(getxattr) },
 	[FUSE_REMOVEXATTR] = { fs_op_removexattr, 0, 0, true },
 	[FUSE_FLUSH] = { fs_op_flush, IN(flush) },
 	[FUSE_INIT] = { op_init, offsetof(struct fuse_init_in, flags2), OUT(init) },

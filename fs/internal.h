@@ -124,6 +124,7 @@ struct fs_call {
 	void *reply;	  /* where the answer goes */
 	size_t reply_max; /* what the guest has room for, or we have */
 	bool in_place;	  /* the answer is in the guest already */
+	int error;	  /* why fs_name() or fs_text() gave NULL: -errno */
 };
 
 /* One operation: bytes of the answer, -errno, FS_NO_REPLY or FS_WAITS. */
@@ -131,7 +132,7 @@ typedef int (*fs_op)(struct fs_server *s, struct fs_call *c);
 
 /* dispatch.c. The fixed part of the arguments, @len bytes, checked to be there; never NULL. */
 void *fs_take(struct fs_call *c, size_t len);
-/* The next name in the arguments; NULL if there is none or it cannot be one name. */
+/* The next name in the arguments; NULL and c->error if there is none or it cannot be one name. */
 const char *fs_name(struct fs_call *c);
 /* The same for text that is no name: a link's target. */
 const char *fs_text(struct fs_call *c, size_t max);

@@ -54,7 +54,7 @@ int fs_op_mknod(struct fs_server *s, struct fs_call *c)
 	if (!parent)
 		return r;
 	if (!name)
-		return -EINVAL;
+		return c->error;
 	r = mknodat(parent->fd, name, in->mode, makedev(major, minor));
 	return end_create(s, c, parent, name, r);
 }
@@ -69,7 +69,7 @@ int fs_op_mkdir(struct fs_server *s, struct fs_call *c)
 	if (!parent)
 		return r;
 	if (!name)
-		return -EINVAL;
+		return c->error;
 	return end_create(s, c, parent, name, mkdirat(parent->fd, name, in->mode & 07777));
 }
 
@@ -83,7 +83,7 @@ int fs_op_symlink(struct fs_server *s, struct fs_call *c)
 	if (!parent)
 		return r;
 	if (!name || !target)
-		return -EINVAL;
+		return c->error;
 	return end_create(s, c, parent, name, symlinkat(target, parent->fd, name));
 }
 
@@ -113,7 +113,7 @@ int fs_op_link(struct fs_server *s, struct fs_call *c)
 	if (!node)
 		return -ESTALE;
 	if (!name)
-		return -EINVAL;
+		return c->error;
 	if (node->fd < 0 || S_ISDIR(node->type))
 		return -EPERM;
 	/* Through the descriptor: whatever name it had may mean another file by now. */
@@ -130,7 +130,7 @@ static int remove_name(struct fs_server *s, struct fs_call *c, int flags)
 	if (!parent)
 		return r;
 	if (!name)
-		return -EINVAL;
+		return c->error;
 	return unlinkat(parent->fd, name, flags) < 0 ? -errno : 0;
 }
 
@@ -153,8 +153,9 @@ static int rename_name(struct fs_server *s, struct fs_call *c, uint64_t newdir, 
 
 	if (!new)
 		return r;
-	if (!from || !to ||
-		flags & ~(uint32_t)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT))
+	if (!from || !to)
+		return c->error;
+	if (flags & ~(uint32_t)(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT))
 		return -EINVAL;
 	/* A whiteout is a new node. */
 	if (flags & RENAME_WHITEOUT) {

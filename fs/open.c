@@ -165,7 +165,7 @@ int fs_op_create(struct fs_server *s, struct fs_call *c)
 	if (!parent)
 		return r;
 	if (!name)
-		return -EINVAL;
+		return c->error;
 	if (parent->fd < 0)
 		return -EACCES;
 	r = fs_ids_become(s, c->in.uid, c->in.gid);

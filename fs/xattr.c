@@ -34,11 +34,13 @@ static int answer(struct fs_call *c, ssize_t n, uint32_t size)
 
 	if (n < 0)
 		return (int)n;
+	if (!size && c->reply_max < sizeof(*out))
+		return -EIO;
 	if (!size) {
 		*out = (struct fuse_getxattr_out){ .size = (uint32_t)n };
 		return sizeof(*out);
 	}
-	return (size_t)n > size ? -ERANGE : (int)n;
+	return (size_t)n > MIN(size, c->reply_max) ? -ERANGE : (int)n;
 }
 
 int fs_op_getxattr(struct fs_server *s, struct fs_call *c)
@@ -53,7 +55,7 @@ int fs_op_getxattr(struct fs_server *s, struct fs_call *c)
 	if (!node)
 		return r;
 	if (!name)
-		return -EINVAL;
+		return c->error;
 	if (is_acl(name))
 		return -EOPNOTSUPP;
 	n = getxattr(fs_fd_name(node->fd).text, name, in->size ? c->reply : NULL,
@@ -104,7 +106,9 @@ int fs_op_setxattr(struct fs_server *s, struct fs_call *c)
 	node = xattr_node(s, c, &r);
 	if (!node)
 		return r;
-	if (!name || in->size > c->arg_len - c->at)
+	if (!name)
+		return c->error;
+	if (in->size > c->arg_len - c->at)
 		return -EINVAL;
 	if (is_acl(name))
 		return -EOPNOTSUPP;
@@ -124,7 +128,7 @@ int fs_op_removexattr(struct fs_server *s, struct fs_call *c)
 	if (!node)
 		return r;
 	if (!name)
-		return -EINVAL;
+		return c->error;
 	if (is_acl(name))
 		return -EOPNOTSUPP;
 	return removexattr(fs_fd_name(node->fd).text, name) < 0 ? -errno : 0;
