@@ -1,12 +1,14 @@
 /*
  * Process 1 of the initramfs that microvm makes: load the modules that this machine's devices and
- * root file system need, mount the root, hand over to its init. What is in the archive, and what
- * the host reads from the exit status, is in guest/initramfs.h.
+ * root file system need, mount the root, hand over to its init; or, where the host supervises, do
+ * as it says (guest/machine.h). What is in the archive, and what the host reads from the exit
+ * status, is in guest/initramfs.h.
  *
  * Static, without a C library, a few KiB: the kernel unpacks and starts it in no time.
  */
 #include "guest/cmdline.h"
 #include "guest/initramfs.h"
+#include "guest/machine.h"
 #include "guest/modules.h"
 #include "guest/report.h"
 #include "guest/root.h"
@@ -86,7 +88,8 @@ static void change_console(const char *console)
 		sys_sleep_ms(1);
 }
 
-static void carry_out(struct boot *boot)
+/* Returns whether the host supervises, over vsock. */
+static bool carry_out(struct boot *boot)
 {
 	char *cursor = boot->plan, *line, *rest;
 
@@ -103,11 +106,14 @@ static void carry_out(struct boot *boot)
 			boot->hints.part = rest;
 		} else if (text_equal(line, "readonly")) {
 			boot->hints.read_only = true;
+		} else if (text_equal(line, "supervise")) {
+			return true;
 		} else {
 			fail("the initramfs has a plan that this program does not know: ", line,
 				-EINVAL);
 		}
 	}
+	return false;
 }
 
 /* As the kernel does it (run_init_process() in init/main.c). Returns the error that tells most. */
@@ -148,7 +154,8 @@ void __attribute__((noreturn)) guest_start(long *stack)
 	memcpy(boot.words, boot.text, sizeof(boot.words));
 	cmdline_parse(&boot.cmdline, boot.words);
 	read_whole(INITRAMFS_PLAN, boot.plan, sizeof(boot.plan));
-	carry_out(&boot);
+	if (carry_out(&boot))
+		machine_run();
 	root_mount(&boot.cmdline, &boot.hints);
 	sys_unlink(INITRAMFS_PLAN);
 	sys_unlink("/init");

@@ -104,7 +104,7 @@ static void find_device(
 }
 
 /* Devices come while their drivers start, which is mostly before the module's load returns. */
-static void wait_for(const char *device, unsigned seconds)
+static bool wait_for(const char *device, unsigned seconds)
 {
 	uint64_t end = sys_now_ms() + seconds * 1000ULL;
 
@@ -113,22 +113,23 @@ static void wait_for(const char *device, unsigned seconds)
 
 		if (fd >= 0) {
 			sys_close((int)fd);
-			return;
+			return true;
 		}
 		if (sys_now_ms() >= end)
-			fail_missing(device, seconds);
+			return false;
 		sys_sleep_ms(1);
 	}
 }
 
 /* One type, for writing if so asked, else and otherwise read-only. */
-static long mount_type(const char *device, const char *type, bool read_only, const char *data)
+static long mount_type(
+	const char *device, const char *where, const char *type, bool read_only, const char *data)
 {
 	unsigned long flags = MS_SILENT | (read_only ? MS_RDONLY : 0);
-	long err = sys_mount(device, INITRAMFS_ROOT, type, flags, data);
+	long err = sys_mount(device, where, type, flags, data);
 
 	if ((err == -EACCES || err == -EROFS) && !read_only)
-		err = sys_mount(device, INITRAMFS_ROOT, type, flags | MS_RDONLY, data);
+		err = sys_mount(device, where, type, flags | MS_RDONLY, data);
 	return err;
 }
 
@@ -136,7 +137,8 @@ static long mount_type(const char *device, const char *type, bool read_only, con
  * Each of @types, separated by ',' or '\n', until one mounts; a line that begins with "nodev" is
  * passed over (/proc/filesystems). Returns 0, or the error that tells most.
  */
-static long mount_any(const char *device, char *types, bool read_only, const char *data)
+static long mount_any(
+	const char *device, const char *where, char *types, bool read_only, const char *data)
 {
 	long err = -EINVAL, last;
 	char *type, *p = types;
@@ -152,7 +154,7 @@ static long mount_any(const char *device, char *types, bool read_only, const cha
 			*p++ = 0;
 		if (nodev || !*type)
 			continue;
-		last = mount_type(device, type, read_only, data);
+		last = mount_type(device, where, type, read_only, data);
 		if (last == 0)
 			return 0;
 		if (err == -EINVAL || err == -ENODEV)
@@ -161,12 +163,22 @@ static long mount_any(const char *device, char *types, bool read_only, const cha
 	return err;
 }
 
-static long mount_types(const char *device, const char *types, bool read_only, const char *data)
+static long mount_types(
+	const char *device, const char *where, const char *types, bool read_only, const char *data)
 {
 	struct text copy = { 0 };
 
 	text_add(&copy, types);
-	return mount_any(device, copy.buf, read_only, data);
+	return mount_any(device, where, copy.buf, read_only, data);
+}
+
+/* Whatever this kernel knows. */
+static long probe_types(const char *device, const char *where, bool read_only, const char *data)
+{
+	char known[4096];
+
+	read_file("/proc/filesystems", known, sizeof(known));
+	return mount_any(device, where, known, read_only, data);
 }
 
 static void __attribute__((noreturn))
@@ -202,24 +214,48 @@ void root_mount(const struct cmdline *cmdline, const struct root_hints *hints)
 {
 	bool read_only = cmdline->read_only || hints->read_only;
 	const char *data = cmdline->rootflags;
+	const char *where = INITRAMFS_ROOT;
 	struct text device = { 0 };
-	char known[4096];
 	long err = -EINVAL;
 
 	find_device(cmdline, hints, &device);
-	wait_for(device.buf, cmdline->wait_s);
+	if (!wait_for(device.buf, cmdline->wait_s))
+		fail_missing(device.buf, cmdline->wait_s);
 	if (cmdline->rootfstype) {
-		err = mount_types(device.buf, cmdline->rootfstype, read_only, data);
+		err = mount_types(device.buf, where, cmdline->rootfstype, read_only, data);
 	} else {
 		if (hints->type)
-			err = mount_types(device.buf, hints->type, read_only, data);
-		if (err == -EINVAL || err == -ENODEV) {
-			read_file("/proc/filesystems", known, sizeof(known));
-			err = mount_any(device.buf, known, read_only, data);
-		}
+			err = mount_types(device.buf, where, hints->type, read_only, data);
+		if (err == -EINVAL || err == -ENODEV)
+			err = probe_types(device.buf, where, read_only, data);
 	}
 	if (err)
 		fail_mount(cmdline, device.buf, err);
+}
+
+long root_mount_device(const char *device, const char *where, const char *types, bool read_only,
+	const char *data, unsigned wait_s)
+{
+	/* For a disk that takes no writes, and whose journal holds some. */
+	static const char *const unplayed[] = { "noload", "norecovery" };
+	long err;
+
+	if (!wait_for(device, wait_s))
+		return -ENXIO;
+	err = types ? mount_types(device, where, types, read_only, data)
+		    : probe_types(device, where, read_only, data);
+	for (size_t i = 0; i < 2 && read_only && (err == -EROFS || err == -EACCES); i++) {
+		struct text options = { 0 };
+
+		if (data) {
+			text_add(&options, data);
+			text_add(&options, ",");
+		}
+		text_add(&options, unplayed[i]);
+		err = types ? mount_types(device, where, types, true, options.buf)
+			    : probe_types(device, where, true, options.buf);
+	}
+	return err;
 }
 
 void root_switch(void)

@@ -16,8 +16,14 @@
 #include <linux/mount.h>
 #include <linux/reboot.h>
 #include <linux/time_types.h>
+#include <poll.h>
+#include <signal.h>
 #include <stddef.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/types.h>
+#include <sys/wait.h>
 
 #define SYS_PTR(p) ((long)(uintptr_t)(p))
 
@@ -99,6 +105,117 @@ static inline long sys_execve(const char *path, char *const *argv, char *const *
 	return sys_call(__NR_execve, SYS_PTR(path), SYS_PTR(argv), SYS_PTR(envp), 0, 0);
 }
 
+static inline long sys_mkdir(const char *path, unsigned mode)
+{
+	return sys_call(__NR_mkdirat, AT_FDCWD, SYS_PTR(path), mode, 0, 0);
+}
+
+static inline long sys_symlink(const char *to, const char *path)
+{
+	return sys_call(__NR_symlinkat, SYS_PTR(to), AT_FDCWD, SYS_PTR(path), 0, 0);
+}
+
+/* @flags may hold O_CREAT. */
+static inline long sys_create(const char *path, int flags, unsigned mode)
+{
+	return sys_call(__NR_openat, AT_FDCWD, SYS_PTR(path), flags | O_CLOEXEC, mode, 0);
+}
+
+static inline long sys_fchdir(int fd)
+{
+	return sys_call(__NR_fchdir, fd, 0, 0, 0, 0);
+}
+
+static inline long sys_fchmod(int fd, unsigned mode)
+{
+	return sys_call(__NR_fchmod, fd, mode, 0, 0, 0);
+}
+
+/* Whether the file, or what a link there leads to, exists; 0, or why it cannot be seen. */
+static inline long sys_access(const char *path)
+{
+	return sys_call(__NR_faccessat, AT_FDCWD, SYS_PTR(path), 0 /* F_OK */, 0, 0);
+}
+
+static inline void sys_sync(void)
+{
+	sys_call(__NR_sync, 0, 0, 0, 0, 0);
+}
+
+/* Zeroed memory, taken from the system page by page as it is touched; a negative errno. */
+static inline long sys_map(size_t len)
+{
+	return sys_call6(__NR_mmap, 0, (long)len, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+
+static inline void sys_unmap(void *at, size_t len)
+{
+	sys_call(__NR_munmap, SYS_PTR(at), (long)len, 0, 0, 0);
+}
+
+static inline long sys_getpid(void)
+{
+	return sys_call(__NR_getpid, 0, 0, 0, 0, 0);
+}
+
+static inline long sys_fork(void)
+{
+	return sys_call(__NR_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+static inline long sys_kill(int pid, int number)
+{
+	return sys_call(__NR_kill, pid, number, 0, 0, 0);
+}
+
+/* Both ends with O_CLOEXEC and @flags. */
+static inline long sys_pipe(int ends[2], int flags)
+{
+	return sys_call(__NR_pipe2, SYS_PTR(ends), flags | O_CLOEXEC, 0, 0, 0);
+}
+
+static inline long sys_fcntl(int fd, int what, long arg)
+{
+	return sys_call(__NR_fcntl, fd, what, arg, 0, 0);
+}
+
+/* The kernel's signal set: bit N - 1 is signal N. */
+static inline long sys_sigmask(uint64_t set)
+{
+	return sys_call(__NR_rt_sigprocmask, SIG_SETMASK, SYS_PTR(&set), 0, sizeof(set), 0);
+}
+
+static inline long sys_signalfd(uint64_t set)
+{
+	return sys_call(__NR_signalfd4, -1, SYS_PTR(&set), sizeof(set), O_CLOEXEC | O_NONBLOCK, 0);
+}
+
+/* @timeout_ms: -1 is for ever. */
+static inline long sys_poll(struct pollfd *fds, unsigned count, int timeout_ms)
+{
+	struct __kernel_timespec t = { .tv_sec = timeout_ms / 1000,
+		.tv_nsec = timeout_ms % 1000 * 1000000L };
+
+	return sys_call(__NR_ppoll, SYS_PTR(fds), count, timeout_ms < 0 ? 0 : SYS_PTR(&t), 0, 0);
+}
+
+/* Any child, without waiting. */
+static inline long sys_wait(int *status, struct rusage *usage)
+{
+	return sys_call(__NR_wait4, -1, SYS_PTR(status), WNOHANG, SYS_PTR(usage), 0);
+}
+
+static inline long sys_socket(int family, int type, int protocol)
+{
+	return sys_call(__NR_socket, family, type | SOCK_CLOEXEC, protocol, 0, 0);
+}
+
+static inline long sys_accept(int fd)
+{
+	return sys_call(__NR_accept4, fd, 0, 0, SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
 static inline void sys_sleep_ms(unsigned ms)
 {
 	struct __kernel_timespec t = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000L };
@@ -119,6 +236,12 @@ static inline void sys_restart(void)
 {
 	sys_call(__NR_reboot, (long)LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
 		LINUX_REBOOT_CMD_RESTART, 0, 0);
+}
+
+static inline void sys_power_off(void)
+{
+	sys_call(__NR_reboot, (long)LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+		LINUX_REBOOT_CMD_POWER_OFF, 0, 0);
 }
 
 static inline void __attribute__((noreturn)) sys_exit(int status)

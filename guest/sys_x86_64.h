@@ -5,7 +5,22 @@
 #pragma once
 
 #include <asm/unistd.h>
+#include <stddef.h>
 #include <stdint.h>
+
+static inline long sys_call6(long nr, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d;
+	register long r8 __asm__("r8") = e;
+	register long r9 __asm__("r9") = f;
+	long ret;
+
+	__asm__ volatile("syscall"
+			 : "=a"(ret)
+			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return ret;
+}
 
 static inline long sys_call(long nr, long a, long b, long c, long d, long e)
 {
@@ -18,6 +33,17 @@ static inline long sys_call(long nr, long a, long b, long c, long d, long e)
 			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
 			 : "rcx", "r11", "memory");
 	return ret;
+}
+
+/* Forwards; the processor's own way is the quickest for more than a few bytes. */
+static inline void sys_copy(void *to, const void *from, size_t len)
+{
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(len) : : "memory");
+}
+
+static inline void sys_fill(void *to, int byte, size_t len)
+{
+	__asm__ volatile("rep stosb" : "+D"(to), "+c"(len) : "a"(byte) : "memory");
 }
 
 /* The status port, LAYOUT_PORT_EXIT in vmm/layout.h: one byte written there ends the machine. */

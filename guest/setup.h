@@ -1,0 +1,30 @@
+/*
+ * What the host has the guest set up before the first process: the root file system and what is
+ * mounted in it (guest/mounts.c), network interfaces (guest/network.c), files, names, the clock.
+ */
+#pragma once
+
+#include "guest/messages.h"
+#include "guest/text.h"
+
+struct setup {
+	int initramfs; /* O_PATH: the folder that was the root before ROOT; -1: ROOT has not come */
+	unsigned hidden;	     /* how many names in it are used */
+	bool root_becomes_read_only; /* at SETUP_DONE */
+	bool outlives; /* something writable is mounted that is there after this machine */
+};
+
+/* As struct supervisor has it; @ctx is a struct setup. */
+bool setup_message(void *ctx, const struct wire_message *m, struct text *why, long *err);
+
+/*
+ * The parts. Each returns 0, or a negative errno with what failed in @why; the errno's meaning is
+ * added by setup_message().
+ */
+long mounts_root(struct setup *setup, const struct message_root *root, struct text *why);
+long mounts_standard(struct setup *setup, uint32_t which, struct text *why);
+long mounts_add(struct setup *setup, const struct message_mount *mount, struct text *why);
+long mounts_file(struct setup *setup, const struct message_file *file, struct text *why);
+long mounts_done(struct setup *setup, struct text *why);
+long network_configure(const struct message_net *net, struct text *why);
+long network_loopback(void);
