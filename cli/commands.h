@@ -5,6 +5,9 @@
 
 /* @argv[0] is the first argument behind the verb. */
 int command_run(int argc, char **argv);
+int command_exec(int argc, char **argv);
+int command_ps(int argc, char **argv);
+int command_kill(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 
 int print_version(void);

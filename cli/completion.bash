@@ -6,7 +6,7 @@ _microvm() {
 
 	COMPREPLY=()
 	if [ "$COMP_CWORD" -eq 1 ]; then
-		mapfile -t COMPREPLY < <(compgen -W 'run doctor --help --version' -- "$cur")
+		mapfile -t COMPREPLY < <(compgen -W 'run exec ps kill doctor --help --version' -- "$cur")
 		return
 	fi
 	case ${COMP_WORDS[1]} in

@@ -86,6 +86,7 @@ static int wrong_type(const struct reading *in, const struct option_def *def,
 		[OPTION_NUMBER] = "a whole number or a string",
 		[OPTION_SWITCH] = "true or false",
 		[OPTION_LIST] = "a string or an array of strings",
+		[OPTION_COMMAND] = "an array of strings",
 	};
 	static const char *const got[] = {
 		[json_type_null] = "null",
@@ -178,11 +179,12 @@ static int add_key(
 			return wrong_type(in, def, value, err);
 		return json_object_get_boolean(value) ? add(in, def, NULL, err) : 0;
 	}
-	if (text)
+	if (text && def->type != OPTION_COMMAND)
 		return add(in, def, text, err);
 	if (def->type == OPTION_NUMBER && json_object_is_type(value, json_type_int))
 		return add_number(in, def, value, err);
-	if (def->type == OPTION_LIST && json_object_is_type(value, json_type_array))
+	if ((def->type == OPTION_LIST || def->type == OPTION_COMMAND) &&
+		json_object_is_type(value, json_type_array))
 		return add_list(in, def, value, err);
 	return wrong_type(in, def, value, err);
 }

@@ -14,7 +14,11 @@
 #include <unistd.h>
 
 static const char usage[] =
-	"usage: microvm run --kernel FILE [OPTION]...   start a virtual machine\n"
+	"usage: microvm run [OPTION]... -- CMD          run a command in a machine of its own\n"
+	"       microvm run [OPTION]...                 start a machine with its own init\n"
+	"       microvm exec [OPTION]... NAME -- CMD    run another command in a running one\n"
+	"       microvm ps [--json | -q]                the running machines\n"
+	"       microvm kill [-s SIGNAL] NAME...        send a signal to what runs in them\n"
 	"       microvm doctor [--json]                 what this host offers, and what is missing\n"
 	"       microvm --version\n"
 	"       microvm --help\n"
@@ -34,7 +38,8 @@ static void fill_standard_descriptors(void)
 
 static int unknown(const char *verb)
 {
-	static const char *const verbs[] = { "run", "doctor", "--version", "--help" };
+	static const char *const verbs[] = { "run", "exec", "ps", "kill", "doctor", "--version",
+		"--help" };
 	const char *near = suggest(verb, verbs, ARRAY_SIZE(verbs));
 	struct error err;
 
@@ -51,6 +56,12 @@ int main(int argc, char **argv)
 	fill_standard_descriptors();
 	if (!strcmp(verb, "run"))
 		return command_run(argc - 2, argv + 2);
+	if (!strcmp(verb, "exec"))
+		return command_exec(argc - 2, argv + 2);
+	if (!strcmp(verb, "ps"))
+		return command_ps(argc - 2, argv + 2);
+	if (!strcmp(verb, "kill"))
+		return command_kill(argc - 2, argv + 2);
 	if (!strcmp(verb, "doctor"))
 		return command_doctor(argc - 2, argv + 2);
 	if (!strcmp(verb, "--version"))

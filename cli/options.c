@@ -9,48 +9,93 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* Those that options_parse() itself understands have no function. */
 const struct option_def option_table[] = {
-	{ "kernel", "FILE", OPTION_STRING, false, option_set_kernel,
-		"the kernel: a bzImage or an ELF vmlinux" },
-	{ "initrd", "FILE", OPTION_STRING, false, option_set_initrd,
+	{ "kernel", 0, "FILE", OPTION_STRING, 0, 0, option_set_kernel,
+		"the kernel: a bzImage or an ELF vmlinux (default: $MICROVM_KERNEL,\n"
+		"the newest in /usr/lib/microvm, the newest in /boot with its modules)" },
+	{ "initrd", 0, "FILE", OPTION_STRING, 0, 0, option_set_initrd,
 		"an initial RAM disk; without one, microvm makes one of the\n"
 		"kernel's modules if there is a --rootfs" },
-	{ "modules", "DIR", OPTION_STRING, false, option_set_modules,
+	{ "modules", 0, "DIR", OPTION_STRING, 0, 0, option_set_modules,
 		"where those modules are (default: /lib/modules/VERSION)" },
-	{ "append", "TEXT", OPTION_STRING, false, option_set_append,
+	{ "append", 0, "TEXT", OPTION_STRING, 0, 0, option_set_append,
 		"more words for the kernel's command line" },
-	{ "rootfs", "IMAGE[,ro]", OPTION_STRING, false, option_set_rootfs,
-		"the root disk: a raw image of a file system" },
-	{ "disk", "IMAGE[,ro]", OPTION_LIST, false, option_set_disk, "a further disk" },
-	{ "net", "tap=NAME[,mac=ADDRESS][,queues=N]", OPTION_LIST, false, option_set_net,
-		"a network card at a tap interface,\n"
+	{ "rootfs", 0, "IMAGE|DIR[,ro]", OPTION_STRING, 0, 0, option_set_rootfs,
+		"the root: a raw image of a file system, or (with a command) a\n"
+		"directory" },
+	{ "image", 0, "REF", OPTION_STRING, 0, 0, option_set_image,
+		"the root: an image in podman's storage, with its command,\n"
+		"environment, user and directory where no others are given" },
+	{ "disk", 0, "IMAGE[,ro]", OPTION_LIST, 0, 0, option_set_disk, "a further disk" },
+	{ "net", 0,
+		"tap=NAME[,mac=ADDRESS][,queues=N][,ip=ADDRESS/BITS][,gw=ADDRESS][,dns=ADDRESS]",
+		OPTION_LIST, 0, 0, option_set_net,
+		"a network card at a tap interface (ip, gw and dns are for a command's\n"
+		"machine),\n"
 		"or: user[,mac=ADDRESS][,hostfwd=[tcp:|udp:][ADDRESS:]PORT-:GUESTPORT]...\n"
 		"    a network of its own behind this host's, needs no privileges,\n"
 		"or: none (default)" },
-	{ "cpus", "N", OPTION_NUMBER, false, option_set_cpus, "processors (default: 1)" },
-	{ "memory", "SIZE", OPTION_NUMBER, false, option_set_memory,
+	{ "publish", 'p', "[ADDRESS:]PORT:GUESTPORT[/udp]", OPTION_LIST, 0, 0, option_set_publish,
+		"a port of this host that leads to one of the guest (with --net user,\n"
+		"which need not be said)" },
+	{ "volume", 'v', "HOST:GUEST[:ro]", OPTION_LIST, 0, 0, option_set_volume,
+		"a directory or file of the host at a place in the guest" },
+	{ "tmpfs", 0, "PATH[:OPTIONS]", OPTION_LIST, 0, 0, option_set_tmpfs,
+		"an empty file system in memory; OPTIONS such as size=64M,mode=700,ro" },
+	{ "cache", 0, "auto|none|always", OPTION_STRING, 0, 0, option_set_cache,
+		"how long the guest trusts what it knows of shared directories\n"
+		"(default: auto, a second)" },
+	{ "keep", 0, NULL, OPTION_SWITCH, 0, 0, option_set_keep,
+		"writes to the root last; else they die with the machine" },
+	{ "read-only", 0, NULL, OPTION_SWITCH, 0, 0, option_set_read_only,
+		"the root takes no writes at all" },
+	{ "env", 'e', "NAME[=VALUE]", OPTION_LIST, 0, 1, option_set_env,
+		"a variable of the command's environment; without VALUE, ours" },
+	{ "workdir", 'w', "DIR", OPTION_STRING, 0, 1, option_set_workdir,
+		"the command's working directory" },
+	{ "user", 'u', "USER[:GROUP]", OPTION_STRING, 0, 1, option_set_user,
+		"who the command runs as: names of the guest, or numbers\n"
+		"(default: root)" },
+	{ "interactive", 'i', NULL, OPTION_SWITCH, 0, 1, option_set_interactive,
+		"our standard input is the command's" },
+	{ "tty", 't', NULL, OPTION_SWITCH, 0, 1, option_set_tty, "the command has a terminal" },
+	{ "hostname", 0, "NAME", OPTION_STRING, 0, 0, option_set_hostname,
+		"the guest's name (default: that of --name, or microvm)" },
+	{ "name", 0, "NAME", OPTION_STRING, 0, 0, option_set_name,
+		"what `microvm exec`, `ps` and `kill` call this machine" },
+	{ "vsock", 0, "PATH", OPTION_STRING, 0, 0, option_set_vsock,
+		"a unix socket to reach the guest's vsock ports (\"CONNECT PORT\"); the\n"
+		"guest's connections to port N of the host go to the socket PATH_N" },
+	{ "cpus", 0, "N", OPTION_NUMBER, 0, 0, option_set_cpus, "processors (default: 1)" },
+	{ "memory", 0, "SIZE", OPTION_NUMBER, 0, 0, option_set_memory,
 		"memory, such as 512M or 2G (default: 512M)" },
-	{ "workers", "N", OPTION_NUMBER, false, option_set_workers,
+	{ "workers", 0, "N", OPTION_NUMBER, 0, 0, option_set_workers,
 		"threads that do the devices' work (default: 1)" },
-	{ "hw", "acpi|fdt|cmdline", OPTION_STRING, false, option_set_hw,
+	{ "hw", 0, "acpi|fdt|cmdline", OPTION_STRING, 0, 0, option_set_hw,
 		"how the kernel is told of its hardware (default: acpi)" },
-	{ "console", "stdio|file=FILE|none", OPTION_STRING, false, option_set_console,
-		"the guest's console (default: stdio)" },
-	{ "timeout", "TIME", OPTION_NUMBER, false, option_set_timeout,
-		"stop the machine after so long: 10s, 500ms, 5m (default: never)" },
-	{ "no-sandbox", NULL, OPTION_SWITCH, false, option_set_no_sandbox,
+	{ "console", 0, "stdio|file=FILE|none", OPTION_STRING, 0, 0, option_set_console,
+		"the guest's console (default: stdio; with a command: none)" },
+	{ "timeout", 0, "TIME", OPTION_NUMBER, 0, 0, option_set_timeout,
+		"stop the machine after so long: 10s, 500ms, 5m (default: never);\n"
+		"a command gets SIGTERM first" },
+	{ "grace", 0, "TIME", OPTION_NUMBER, 0, 0, option_set_grace,
+		"how long it then has to end (default: 10s)" },
+	{ "no-sandbox", 0, NULL, OPTION_SWITCH, 0, 0, option_set_no_sandbox,
 		"keep all privileges and filter no system calls: for debugging" },
-	{ "log-level", "error|warn|info|debug", OPTION_STRING, false, option_set_log_level,
+	{ "log-level", 0, "error|warn|info|debug", OPTION_STRING, 0, 1, option_set_log_level,
 		"what is said on standard error (default: warn)" },
-	{ "log-format", "text|json", OPTION_STRING, false, option_set_log_format,
+	{ "log-format", 0, "text|json", OPTION_STRING, 0, 1, option_set_log_format,
 		"how it is said (default: text)" },
-	{ "config", "FILE", OPTION_STRING, true, NULL,
+	{ "config", 0, "FILE", OPTION_STRING, 1, 0, NULL,
 		"read options from a JSON file; each has its key. The command line\n"
 		"counts for more" },
-	{ "help", NULL, OPTION_SWITCH, true, NULL, "show this" },
-	{ "version", NULL, OPTION_SWITCH, true, NULL, "show the version" },
+	{ "command", 0, "CMD", OPTION_COMMAND, 0, 0, option_set_command,
+		"(in the file only: what stands behind -- on the command line)" },
+	{ "help", 'h', NULL, OPTION_SWITCH, 1, 1, NULL, "show this" },
+	{ "version", 0, NULL, OPTION_SWITCH, 1, 0, NULL, "show the version" },
 };
 const unsigned option_table_count = ARRAY_SIZE(option_table);
 
@@ -58,6 +103,7 @@ void options_init(struct options *o)
 {
 	*o = (struct options){ .log_level = LOG_LEVEL_WARN, .log_format = LOG_FORMAT_TEXT };
 	vm_config_init(&o->config);
+	o->job.grace_ms = 10000;
 }
 
 void options_release(struct options *o)
@@ -65,6 +111,8 @@ void options_release(struct options *o)
 	for (unsigned i = 0; i < o->strings; i++)
 		free(o->string[i]);
 	free(o->string);
+	free(o->job.env);
+	free(o->job.command);
 	config_file_release(o);
 	*o = (struct options){ 0 };
 }
@@ -107,49 +155,133 @@ static bool is(const struct option_def *def, const char *name)
 	return !strcmp(def->name, name);
 }
 
-static int unexpected(const char *arg, struct error *err)
+/* What is being read, and where that has got to. */
+struct arguments {
+	struct options *o;
+	int count;
+	char **word;
+	int at;
+	struct setting *said;
+	unsigned says;
+};
+
+static int unexpected(const struct arguments *in, const char *arg, struct error *err)
 {
 	return error_set(err, ERROR_USAGE, EINVAL,
-		"unexpected argument '%s': everything is said with options, such as --kernel FILE; "
-		"see `microvm run --help`",
+		in->o->exec ? "unexpected argument '%s': one name of a machine, then -- and the "
+			      "command; see `microvm exec --help`"
+			    : "unexpected argument '%s': options such as --rootfs DIR, then -- and "
+			      "the command; see `microvm run --help`",
 		arg);
 }
 
-/* One option of the command line; *@i moves to the last argument it used. */
-static int take_argument(struct setting *s, int argc, char **argv, int *i, struct error *err)
+static void say(struct arguments *in, const struct option_def *def, const char *value)
 {
-	const char *arg = argv[*i], *equals;
-	char name[64], hint[96];
-	size_t len;
+	in->said[in->says++] = (struct setting){ def, value };
+}
 
-	if (!strcmp(arg, "-h"))
-		arg = "--help";
-	if (strncmp(arg, "--", 2) || !arg[2])
-		return unexpected(arg, err);
-	arg += 2;
-	equals = strchr(arg, '=');
-	len = equals ? (size_t)(equals - arg) : strlen(arg);
-	s->def = option_find(arg, len);
-	if (!s->def) {
-		snprintf(name, sizeof(name), "%.*s", (int)MIN(len, sizeof(name)), arg);
-		return error_set(err, ERROR_USAGE, EINVAL, "unknown option '--%s'%s", name,
-			option_hint(name, false, hint, sizeof(hint)));
+/* The value of an option that stands in the next word. */
+static const char *next_word(
+	struct arguments *in, const struct option_def *def, const char *as, struct error *err)
+{
+	const char *value;
+
+	if (in->at + 1 >= in->count) {
+		error_set(err, ERROR_USAGE, EINVAL, "%s needs a value: %s", as, def->value);
+		return NULL;
 	}
-	s->value = equals ? equals + 1 : NULL;
-	if (!s->def->value && equals)
-		return error_set(err, ERROR_USAGE, EINVAL, "--%s takes no value", s->def->name);
-	if (s->def->value && !equals) {
-		if (*i + 1 >= argc)
-			return error_set(err, ERROR_USAGE, EINVAL, "--%s needs a value: %s",
-				s->def->name, s->def->value);
-		s->value = argv[++*i];
-		/* An empty shell variable, most likely. */
-		if (!strncmp(s->value, "--", 2) && option_find(s->value + 2, strlen(s->value + 2)))
-			return error_set(err, ERROR_USAGE, EINVAL,
-				"--%s needs a value, but %s follows; if that is meant: --%s=%s",
-				s->def->name, s->value, s->def->name, s->value);
+	value = in->word[++in->at];
+	/* An empty shell variable, most likely. */
+	if (!strcmp(value, "--") ||
+		(!strncmp(value, "--", 2) && option_find(value + 2, strlen(value + 2)))) {
+		error_set(err, ERROR_USAGE, EINVAL,
+			"%s needs a value, but %s follows; if that is meant: --%s=%s", as, value,
+			def->name, value);
+		return NULL;
+	}
+	return value;
+}
+
+/* "--name", "--name=value" or "--name value". */
+static int take_long(struct arguments *in, const char *arg, struct error *err)
+{
+	const char *equals = strchr(arg, '=');
+	size_t len = equals ? (size_t)(equals - arg) : strlen(arg);
+	const struct option_def *def = option_find(arg, len);
+	const char *value = equals ? equals + 1 : NULL;
+	char name[64], hint[96];
+
+	snprintf(name, sizeof(name), "--%.*s", (int)MIN(len, sizeof(name)), arg);
+	if (!def || def->type == OPTION_COMMAND || (in->o->exec && !def->for_exec))
+		return error_set(err, ERROR_USAGE, EINVAL, "unknown option '%s'%s", name,
+			def ? "" : option_hint(name + 2, false, hint, sizeof(hint)));
+	if (!def->value && equals)
+		return error_set(err, ERROR_USAGE, EINVAL, "%s takes no value", name);
+	if (def->value && !equals && !(value = next_word(in, def, name, err)))
+		return -EINVAL;
+	say(in, def, value);
+	return 0;
+}
+
+static const struct option_def *find_letter(char letter)
+{
+	for (unsigned i = 0; i < option_table_count; i++)
+		if (option_table[i].letter == letter)
+			return &option_table[i];
+	return NULL;
+}
+
+/* "-l value", "-lvalue", or several of those without values: "-it". */
+static int take_letters(struct arguments *in, const char *arg, struct error *err)
+{
+	for (const char *c = arg; *c; c++) {
+		const struct option_def *def = find_letter(*c);
+		const char name[] = { '-', *c, 0 };
+		const char *value = NULL;
+
+		if (!def || (in->o->exec && !def->for_exec))
+			return error_set(err, ERROR_USAGE, EINVAL, "unknown option '%s' in '-%s'",
+				name, arg);
+		if (def->value)
+			value = c[1] ? c + 1 : next_word(in, def, name, err);
+		if (def->value && !value)
+			return -EINVAL;
+		say(in, def, value);
+		if (def->value)
+			return 0;
 	}
 	return 0;
+}
+
+static int take_argument(struct arguments *in, struct error *err)
+{
+	const char *arg = in->word[in->at];
+
+	if (!strncmp(arg, "--", 2) && arg[2])
+		return take_long(in, arg + 2, err);
+	if (arg[0] == '-' && arg[1] && arg[1] != '-')
+		return take_letters(in, arg + 1, err);
+	if (!in->o->exec || in->o->job.name)
+		return unexpected(in, arg, err);
+	in->o->job.name = arg;
+	return 0;
+}
+
+/* All words up to "--"; what is behind it is the command. */
+static int take_arguments(struct arguments *in, struct error *err)
+{
+	int r = 0;
+
+	for (; in->at < in->count && r == 0; in->at++) {
+		if (!strcmp(in->word[in->at], "--"))
+			break;
+		r = take_argument(in, err);
+	}
+	for (int i = in->at + 1; i < in->count && r == 0; i++)
+		r = options_add_word(in->o, in->word[i], err);
+	if (r == 0 && in->at + 1 == in->count)
+		return error_set(err, ERROR_USAGE, EINVAL, "no command behind --");
+	return r;
 }
 
 static bool is_said(const struct setting *settings, unsigned count, const struct option_def *def)
@@ -166,10 +298,12 @@ static int apply_file(struct options *o, const char *path, const struct setting 
 {
 	_cleanup_free_ struct setting *settings = NULL;
 	unsigned count = 0;
+	bool has_command = o->job.command != NULL;
 	int r = config_file_read(o, path, &settings, &count, err);
 
 	for (unsigned i = 0; i < count && r == 0; i++) {
-		if (is_said(said, said_count, settings[i].def))
+		if (is_said(said, said_count, settings[i].def) ||
+			(has_command && settings[i].def->type == OPTION_COMMAND))
 			continue;
 		r = settings[i].def->set(o, settings[i].value, err);
 		if (r < 0)
@@ -192,12 +326,15 @@ static int apply(struct options *o, const struct setting *said, unsigned count, 
 	return 0;
 }
 
-/* The root disk comes first, and decides whether an initial RAM disk is to be made. */
+/* A root image is the first disk, and decides whether an initial RAM disk is to be made. */
 static void compose(struct options *o)
 {
 	struct vm_config *c = &o->config;
+	struct stat st;
 
-	if (o->root) {
+	if (o->root && stat(o->root, &st) == 0 && S_ISDIR(st.st_mode))
+		o->root_is_dir = true;
+	if (o->root && !o->root_is_dir) {
 		memmove(&c->disk[1], &c->disk[0], c->disks * sizeof(c->disk[0]));
 		c->disk[0] = (struct vm_disk){ o->root, o->root_read_only };
 		c->disks++;
@@ -206,46 +343,72 @@ static void compose(struct options *o)
 	c->make_initrd = c->has_root && !c->initrd;
 }
 
-int options_parse(struct options *o, int argc, char **argv, struct error *err)
+static int read_arguments(struct options *o, int argc, char **argv, struct error *err)
 {
-	_cleanup_free_ struct setting *said = calloc((size_t)argc + 1, sizeof(*said));
+	struct arguments in = { .o = o, .count = argc, .word = argv };
+	_cleanup_free_ struct setting *said = NULL;
 	const char *file = NULL;
-	unsigned count = 0;
-	int r = 0;
+	size_t room = 1;
+	int r;
 
+	for (int i = 0; i < argc; i++) /* each letter may be an option */
+		room += strlen(argv[i]) + 1;
+	in.said = said = calloc(room, sizeof(*said));
 	if (!said)
 		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
-	for (int i = 0; i < argc; i++) {
-		struct setting *s = &said[count++];
-
-		r = take_argument(s, argc, argv, &i, err);
-		if (r < 0)
-			return r;
-		o->help |= is(s->def, "help");
-		o->version |= is(s->def, "version");
-		if (is(s->def, "config"))
-			file = s->value;
+	r = take_arguments(&in, err);
+	for (unsigned i = 0; i < in.says; i++) {
+		o->help |= is(said[i].def, "help");
+		o->version |= is(said[i].def, "version");
+		if (is(said[i].def, "config"))
+			file = said[i].value;
 	}
-	if (o->help || o->version)
-		return 0;
-	if (file)
-		r = apply_file(o, file, said, count, err);
-	if (r == 0)
-		r = apply(o, said, count, err);
-	if (r < 0)
+	if (r < 0 || o->help || o->version)
 		return r;
-	compose(o);
-	return vm_config_check(&o->config, err);
+	if (file)
+		r = apply_file(o, file, said, in.says, err);
+	return r == 0 ? apply(o, said, in.says, err) : r;
 }
 
-void options_print_help(void)
+int options_parse(struct options *o, int argc, char **argv, struct error *err)
+{
+	int r = read_arguments(o, argc, argv, err);
+
+	if (r < 0 || o->help || o->version)
+		return r;
+	compose(o);
+	r = options_check(o, err);
+	return r == 0 ? vm_config_check(&o->config, err) : r;
+}
+
+int options_parse_exec(struct options *o, int argc, char **argv, struct error *err)
+{
+	int r;
+
+	o->exec = true;
+	r = read_arguments(o, argc, argv, err);
+	if (r < 0 || o->help)
+		return r;
+	if (!o->job.name)
+		return error_set(err, ERROR_USAGE, EINVAL,
+			"no machine: `microvm exec NAME -- CMD`; `microvm ps` lists them");
+	if (!o->job.command)
+		return error_set(err, ERROR_USAGE, EINVAL, "no command: `microvm exec %s -- CMD`",
+			o->job.name);
+	return 0;
+}
+
+void options_print_help(bool exec)
 {
 	for (unsigned i = 0; i < option_table_count; i++) {
 		const struct option_def *def = &option_table[i];
 		const char *line = def->help;
 
-		printf("  --%s%s%s\n", def->name, def->value ? " " : "",
+		if ((exec && !def->for_exec) || def->type == OPTION_COMMAND)
+			continue;
+		printf("  --%s%s%s", def->name, def->value ? " " : "",
 			def->value ? def->value : "");
+		printf(def->letter ? ", -%c\n" : "\n", def->letter);
 		while (*line) {
 			size_t len = strcspn(line, "\n");
 

@@ -1,11 +1,14 @@
 /*
  * `microvm run`: options in, an exit status out.
  */
+#include "cli/run.h"
 #include "cli/commands.h"
 #include "cli/options.h"
+#include "cli/rundir.h"
 #include "cli/status.h"
 
 #include "machine/machine.h"
+#include "rootfs/kernel.h"
 #include "rootfs/rootfs.h"
 #include "util/cleanup.h"
 #include "util/log.h"
@@ -36,13 +39,22 @@ int report(const struct error *err)
 
 static int help(void)
 {
-	printf("usage: microvm run --kernel FILE [OPTION]...\n\n"
-	       "Starts a virtual machine and waits for its end. --OPTION VALUE and --OPTION=VALUE\n"
-	       "are the same. Ctrl-A x stops the machine; Ctrl-A h shows the other keys.\n\n");
-	options_print_help();
-	printf("\nExit status: that which the guest reports (port 0xf4), 0 when it powers off, and\n"
-	       "others for other ends: see microvm(1).\n");
+	printf("usage: microvm run [OPTION]... -- CMD [ARGUMENT]...\n"
+	       "       microvm run [OPTION]...\n\n"
+	       "Starts a virtual machine and waits for its end: one that runs a command, or one that\n"
+	       "starts its root's own init. --OPTION VALUE and --OPTION=VALUE are the same.\n"
+	       "On a machine's console Ctrl-A x stops it; Ctrl-A h shows the other keys.\n\n");
+	options_print_help(false);
+	printf("\nExit status: the command's; without one, that which the guest reports (port 0xf4),\n"
+	       "0 when it powers off, and others for other ends: see microvm(1).\n");
 	return fflush(stdout) ? EXIT_INTERNAL : 0;
+}
+
+int run_kernel_version(const struct vm_config *c, char *buf, size_t size, struct error *err)
+{
+	int r = machine_kernel_version(c->kernel, buf, size, err);
+
+	return r < 0 ? r : 0;
 }
 
 /*
@@ -67,10 +79,10 @@ static int make_initrd(struct vm_config *c, struct error *err)
 	if (stat(c->disk[0].path, &st) < 0 || S_ISDIR(st.st_mode) ||
 		(S_ISREG(st.st_mode) && !st.st_size))
 		return 0;
-	r = machine_kernel_version(c->kernel, version, sizeof(version), err);
+	r = run_kernel_version(c, version, sizeof(version), err);
 	if (r < 0)
 		return r;
-	if (r > 0) {
+	if (!*version) {
 		log_debug("%s: says no version: no initial RAM disk is made", c->kernel);
 		return 0;
 	}
@@ -85,7 +97,7 @@ static int make_initrd(struct vm_config *c, struct error *err)
 	return r < 0 ? r : 0;
 }
 
-static void say_end(const struct vm_config *c, const struct machine_result *result)
+void run_say_end(const struct vm_config *c, const struct machine_result *result)
 {
 	switch (result->end) {
 	case MACHINE_PANICKED:
@@ -114,47 +126,85 @@ static void say_end(const struct vm_config *c, const struct machine_result *resu
 	}
 }
 
+/* So that others find it: `microvm ps`, and whoever wants to speak with it over vsock. */
+static int announce(struct options *o, struct rundir **dir, struct error *err)
+{
+	struct vm_config *c = &o->config;
+	int r = rundir_create(dir, o->job.name, err);
+
+	if (r == 0)
+		r = rundir_describe(*dir, o->root ? o->root : c->kernel, NULL, err);
+	if (r == 0 && o->job.vsock) {
+		c->vsock.present = true;
+		c->vsock.prefix = o->job.vsock;
+		r = c->vsock.listen_fd = rundir_listen(*dir, o->job.vsock, err);
+	}
+	return r < 0 ? r : 0;
+}
+
 static int run_machine(struct options *o, struct error *err)
 {
 	struct vm_config *c = &o->config;
 	struct machine_result result = { 0 };
-	struct machine *machine;
+	struct machine *machine = NULL;
+	struct rundir *dir = NULL;
 	int r = 0;
 
-	c->violation_status = EXIT_MACHINE;
-	if (!c->sandbox)
-		log_warn("--no-sandbox: all privileges are kept, no system call is filtered");
 	if (c->make_initrd)
 		r = make_initrd(c, err);
-	if (r < 0)
-		return report(err);
-	r = machine_create(&machine, c, err);
+	if (r == 0)
+		r = announce(o, &dir, err);
+	if (r == 0)
+		r = machine_create(&machine, c, err);
 	/* The guest has it in its memory now. */
 	cleanup_close_fd(&c->initrd_fd);
 	c->initrd_fd = -1;
-	if (r < 0)
-		return report(err);
-	r = machine_run(machine, NULL, &result, err);
+	if (r == 0)
+		r = machine_run(machine, NULL, &result, err);
 	machine_destroy(machine);
+	rundir_destroy(dir);
 	if (r < 0)
 		return report(err);
-	say_end(c, &result);
+	run_say_end(c, &result);
 	return status_of_result(&result);
+}
+
+static int run(struct options *o, struct error *err)
+{
+	struct vm_config *c = &o->config;
+	bool job = o->job.command || o->job.image;
+	char kernel[4096];
+
+	c->violation_status = job ? EXIT_JOB : EXIT_MACHINE;
+	if (!c->sandbox)
+		log_warn("--no-sandbox: all privileges are kept, no system call is filtered");
+	if (!c->kernel) {
+		int r = rootfs_find_kernel(kernel, sizeof(kernel), c->modules, err);
+
+		if (r < 0) {
+			int status = report(err);
+
+			return job ? EXIT_JOB : status;
+		}
+		c->kernel = kernel;
+		log_debug("kernel: %s", kernel);
+	}
+	return job ? run_job(o, err) : run_machine(o, err);
 }
 
 int command_run(int argc, char **argv)
 {
 	struct error err = { 0 };
 	struct options o;
-	int status;
-
-	int r;
+	int r, status;
 
 	options_init(&o);
 	r = options_parse(&o, argc, argv, &err);
 	log_setup(o.log_level, o.log_format);
 	if (r < 0) {
 		status = report(&err);
+		if (o.job.command || o.job.image)
+			status = EXIT_JOB;
 	} else if (o.help) {
 		status = help();
 	} else if (o.version) {
@@ -162,7 +212,7 @@ int command_run(int argc, char **argv)
 	} else {
 		/* Not before: the config file may be /dev/fd/63, a shell's way to pass a text. */
 		machine_close_inherited();
-		status = run_machine(&o, &err);
+		status = run(&o, &err);
 	}
 	options_release(&o);
 	return status;

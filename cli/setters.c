@@ -6,32 +6,27 @@
 #include <stdio.h>
 #include <string.h>
 
-static int empty(struct error *err)
-{
-	return error_set(err, ERROR_USAGE, EINVAL, "the value is empty");
-}
-
-static int set_path(const char **to, const char *value, struct error *err)
+int setter_text(const char **to, const char *value, struct error *err)
 {
 	if (!*value)
-		return empty(err);
+		return error_set(err, ERROR_USAGE, EINVAL, "the value is empty");
 	*to = value;
 	return 0;
 }
 
 OPTION_SETTER(kernel)
 {
-	return set_path(&o->config.kernel, value, err);
+	return setter_text(&o->config.kernel, value, err);
 }
 
 OPTION_SETTER(initrd)
 {
-	return set_path(&o->config.initrd, value, err);
+	return setter_text(&o->config.initrd, value, err);
 }
 
 OPTION_SETTER(modules)
 {
-	return set_path(&o->config.modules, value, err);
+	return setter_text(&o->config.modules, value, err);
 }
 
 OPTION_SETTER(append)
@@ -92,6 +87,12 @@ static int net_option(struct vm_net *net, const char *item, struct error *err)
 		net->queue_pairs = (unsigned)n;
 		return 0;
 	}
+	if (net->kind == VM_NET_TAP && !strncmp(item, "ip=", 3))
+		return value_network(item + 3, net->address, &net->prefix, err);
+	if (net->kind == VM_NET_TAP && !strncmp(item, "gw=", 3))
+		return value_address(item + 3, net->gateway, err);
+	if (net->kind == VM_NET_TAP && !strncmp(item, "dns=", 4))
+		return value_address(item + 4, net->dns, err);
 	if (net->kind == VM_NET_USER && !strncmp(item, "hostfwd=", 8)) {
 		if (net->forwards == VM_FORWARDS_MAX)
 			return error_set(
@@ -101,7 +102,7 @@ static int net_option(struct vm_net *net, const char *item, struct error *err)
 	return error_set(err, ERROR_USAGE, EINVAL,
 		"'%s' means nothing for %s: there is mac=ADDRESS and %s", item,
 		net->kind == VM_NET_TAP ? "a tap" : "the user network",
-		net->kind == VM_NET_TAP ? "queues=N"
+		net->kind == VM_NET_TAP ? "queues=N, ip=ADDRESS/BITS, gw=ADDRESS and dns=ADDRESS"
 					: "hostfwd=[tcp:|udp:][ADDRESS:]PORT-:GUESTPORT");
 }
 
@@ -175,8 +176,7 @@ OPTION_SETTER(workers)
 	return r;
 }
 
-/* The place of @value among @words; -EINVAL with the list of them. */
-static int one_of(const char *value, const char *const *words, struct error *err)
+int setter_one_of(const char *value, const char *const *words, struct error *err)
 {
 	char list[128] = "";
 
@@ -199,7 +199,7 @@ OPTION_SETTER(hw)
 	static const char *const words[] = {
 		[VM_HW_ACPI] = "acpi", [VM_HW_FDT] = "fdt", [VM_HW_CMDLINE] = "cmdline", NULL
 	};
-	int i = one_of(value, words, err);
+	int i = setter_one_of(value, words, err);
 
 	if (i >= 0)
 		o->config.hw = (enum vm_hw)i;
@@ -240,7 +240,7 @@ OPTION_SETTER(log_level)
 		[LOG_LEVEL_INFO] = "info",
 		[LOG_LEVEL_DEBUG] = "debug",
 		NULL };
-	int i = one_of(value, words, err);
+	int i = setter_one_of(value, words, err);
 
 	if (i >= 0)
 		o->log_level = (enum log_level)i;
@@ -252,7 +252,7 @@ OPTION_SETTER(log_format)
 	static const char *const words[] = {
 		[LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json", NULL
 	};
-	int i = one_of(value, words, err);
+	int i = setter_one_of(value, words, err);
 
 	if (i >= 0)
 		o->log_format = (enum log_format)i;

@@ -19,6 +19,13 @@ int status_of_error(enum error_kind kind)
 	return EXIT_INTERNAL;
 }
 
+int status_of_failed(enum agent_failed why)
+{
+	return why == AGENT_FAILED_NOT_FOUND	    ? EXIT_NOT_FOUND
+	       : why == AGENT_FAILED_NOT_EXECUTABLE ? EXIT_NOT_EXECUTABLE
+						    : EXIT_JOB;
+}
+
 int status_of_result(const struct machine_result *result)
 {
 	switch (result->end) {

@@ -162,6 +162,97 @@ int value_forward(const char *text, struct vm_forward *forward, struct error *er
 	return 0;
 }
 
+int value_publish(const char *text, struct vm_forward *forward, struct error *err)
+{
+	const char *at, *slash = strchr(text, '/'), *colon;
+	char ports[64] = "";
+
+	*forward = (struct vm_forward){ .udp = slash && !strcmp(slash, "/udp") };
+	if ((!slash || forward->udp || !strcmp(slash, "/tcp")) && strlen(text) < sizeof(ports))
+		memcpy(ports, text, slash ? (size_t)(slash - text) : strlen(text));
+	colon = strchr(ports, ':');
+	at = colon && strchr(colon + 1, ':') ? host_address(ports, forward) : ports;
+	if (at == ports)
+		strcpy(forward->host_addr, "0.0.0.0");
+	at = at ? port(at, ':', &forward->host_port) : NULL;
+	at = at ? port(at, 0, &forward->guest_port) : NULL;
+	if (!at)
+		return error_set(err, ERROR_USAGE, EINVAL,
+			"'%s' is not [ADDRESS:]PORT:GUESTPORT[/udp], such as 8080:80", text);
+	return 0;
+}
+
+int value_address(const char *text, char address[16], struct error *err)
+{
+	struct in_addr addr;
+
+	if (strlen(text) > 15 || inet_pton(AF_INET, text, &addr) != 1)
+		return error_set(err, ERROR_USAGE, EINVAL,
+			"'%s' is not an IPv4 address, such as 192.168.7.1", text);
+	strcpy(address, text);
+	return 0;
+}
+
+int value_network(const char *text, char address[16], uint8_t *prefix, struct error *err)
+{
+	const char *slash = strchr(text, '/');
+	char copy[16] = "";
+	uint64_t bits = 0;
+
+	if (slash && slash - text < (int)sizeof(copy))
+		memcpy(copy, text, (size_t)(slash - text));
+	if (!*copy || value_number(slash + 1, 1, 32, &bits, err) < 0 ||
+		value_address(copy, address, err) < 0)
+		return error_set(err, ERROR_USAGE, EINVAL,
+			"'%s' is not ADDRESS/BITS, such as 192.168.7.2/24", text);
+	*prefix = (uint8_t)bits;
+	return 0;
+}
+
+int value_guest_path(const char *text, char *out, struct error *err)
+{
+	const char *at = text;
+	size_t len = 0;
+
+	if (*at != '/')
+		return error_set(err, ERROR_USAGE, EINVAL,
+			"'%s' is not an absolute path: in the guest it must begin with /", text);
+	while (*at) {
+		size_t word;
+
+		at += strspn(at, "/");
+		word = strcspn(at, "/");
+		if ((word == 1 && *at == '.') || (word == 2 && !strncmp(at, "..", 2)))
+			return error_set(err, ERROR_USAGE, EINVAL,
+				"'%s' has a . or .. in it: say the path in the guest without",
+				text);
+		if (!word)
+			break;
+		out[len++] = '/';
+		memcpy(out + len, at, word);
+		len += word;
+		at += word;
+	}
+	out[len] = 0;
+	if (!len)
+		return error_set(err, ERROR_USAGE, EINVAL,
+			"'%s' is the guest's root: that is what --rootfs is for", text);
+	return 0;
+}
+
+int value_name(const char *text, struct error *err)
+{
+	size_t len = strlen(text);
+
+	for (const char *c = text; *c; c++)
+		if (!isalnum((unsigned char)*c) && (c == text || !strchr("-_.", *c)))
+			len = 0;
+	if (!len || len > 64)
+		return error_set(err, ERROR_USAGE, EINVAL,
+			"'%s' is no name: letters, digits and - _ . (not first), at most 64", text);
+	return 0;
+}
+
 int value_interface(const char *text, struct error *err)
 {
 	size_t len = strlen(text);

@@ -3,6 +3,7 @@
 
 #include "console/console.h"
 #include "console/escape.h"
+#include "console/terminal.h"
 #include "util/log.h"
 
 #include <pthread.h>
@@ -76,8 +77,3 @@ void input_pump(struct console *c); /* worker: hand over what was read, read mor
 /* console.c */
 void console_wake(struct console *c);	/* any thread: make the worker look */
 void console_settle(struct console *c); /* worker: one thing less is in flight */
-
-/* terminal.c; all of it main */
-bool terminal_usable(int fd);	  /* a terminal that this process may set */
-void terminal_catch_faults(void); /* before the walls go up */
-void terminal_raw(int fd);

@@ -8,6 +8,7 @@ void vm_config_init(struct vm_config *config)
 {
 	*config = (struct vm_config){
 		.initrd_fd = -1,
+		.vsock = { .agent_fd = -1, .listen_fd = -1 },
 		.cpus = 1,
 		.memory = 512 * MIB,
 		.workers = 1,
@@ -20,9 +21,6 @@ void vm_config_init(struct vm_config *config)
 
 int vm_config_check(const struct vm_config *config, struct error *err)
 {
-	if (!config->kernel || !*config->kernel)
-		return error_set(err, ERROR_USAGE, EINVAL,
-			"no kernel: give one with --kernel FILE (a bzImage or an ELF vmlinux)");
 	if (config->cpus < 1 || config->cpus > VM_CPUS_MAX)
 		return error_set(err, ERROR_USAGE, EINVAL, "--cpus %u: must be 1 to %d",
 			config->cpus, VM_CPUS_MAX);

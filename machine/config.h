@@ -14,7 +14,8 @@ enum {
 	VM_NETS_MAX = 4,
 	VM_FORWARDS_MAX = 16,
 	VM_CPUS_MAX = 64,
-	VM_WORKERS_MAX = 16
+	VM_WORKERS_MAX = 16,
+	VM_SHARES_MAX = 18
 };
 
 enum vm_hw { VM_HW_ACPI, VM_HW_FDT, VM_HW_CMDLINE };
@@ -24,6 +25,7 @@ enum vm_console {
 	VM_CONSOLE_NONE,
 	VM_CONSOLE_KEEP /* its end is kept for machine_console_tail() */
 };
+enum vm_cache { VM_CACHE_AUTO, VM_CACHE_NONE, VM_CACHE_ALWAYS };
 enum vm_net_kind { VM_NET_TAP, VM_NET_USER };
 
 struct vm_disk {
@@ -44,8 +46,33 @@ struct vm_net {
 	unsigned queue_pairs; /* tap only; 1 when not given */
 	bool has_mac;
 	uint8_t mac[6];
+	/* For a command's machine only, which is told its addresses: dotted quads, "" for none. */
+	char address[16], gateway[16], dns[16];
+	uint8_t prefix; /* bits of address */
 	unsigned forwards;
 	struct vm_forward forward[VM_FORWARDS_MAX];
+};
+
+/* The name of the one file in a share whose source is a file. */
+#define VM_SHARE_FILE "file"
+
+/* A directory of the host (or one file) as a file system of the guest, over virtio-fs. */
+struct vm_share {
+	const char *source;
+	char tag[16];
+	bool read_only;
+	enum vm_cache cache;
+};
+
+/* The port of the host at which the guest program finds it (guest/protocol.h: AGENT_PORT). */
+enum { VM_AGENT_PORT = 1 };
+
+/* Streams between the guest and sockets of the host, over virtio-vsock. */
+struct vm_vsock {
+	bool present;
+	int agent_fd;  /* -1, or what the guest program's connection is handed to. Taken over */
+	int listen_fd; /* -1, or a listening unix socket for connections to the guest. Taken over */
+	const char *prefix; /* NULL, or: the guest's connections to port N go to PREFIX_N */
 };
 
 struct vm_config {
@@ -60,6 +87,9 @@ struct vm_config {
 	struct vm_disk disk[VM_DISKS_MAX];
 	unsigned nets;
 	struct vm_net net[VM_NETS_MAX];
+	unsigned shares;
+	struct vm_share share[VM_SHARES_MAX];
+	struct vm_vsock vsock;
 	unsigned cpus;
 	uint64_t memory; /* bytes */
 	unsigned workers;

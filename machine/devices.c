@@ -3,15 +3,17 @@
  * MMIO bus, its doorbells and its interrupt are wired to KVM.
  *
  * Device n has the window LAYOUT_VIRTIO + n * stride and GSI base + n, in this order: console,
- * entropy, disks, networks.
+ * entropy, disks, networks, vsock, shares.
  */
 #include "machine/internal.h"
 
 #include "util/macros.h"
 #include "virtio/blk.h"
 #include "virtio/console.h"
+#include "virtio/fs.h"
 #include "virtio/net.h"
 #include "virtio/rng.h"
+#include "virtio/vsock.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -131,16 +133,15 @@ static int open_net(struct machine *m, unsigned i, struct error *err)
 	return net_open_user(&m->net[i], forward, net->forwards, err);
 }
 
-/* User-mode networking has a worker of its own: its seccomp filter must let sockets through. */
-static int net_worker(struct machine *m, unsigned i, struct worker **out, struct error *err)
+/* A worker of a kind: some devices' threads make system calls, and wear another filter. */
+static int own_worker(struct machine *m, enum worker_kind kind, const char *base, unsigned i,
+	struct worker **out, struct error *err)
 {
 	char name[24];
-	struct worker_params p = {
-		.name = name, .kind = WORKER_USER_NET, .sandbox = m->config->sandbox
-	};
+	struct worker_params p = { .name = name, .kind = kind, .sandbox = m->config->sandbox };
 	int r;
 
-	snprintf(name, sizeof(name), "usernet%u", i);
+	snprintf(name, sizeof(name), "%s%u", base, i);
 	r = worker_create(out, &p, err);
 	if (r == 0)
 		m->worker[m->workers++] = *out;
@@ -170,7 +171,7 @@ static int add_net(struct machine *m, unsigned i, struct error *err)
 	else
 		net_default_mac(p.net, i, p.mac);
 	if (net_worker_kind(p.net) == WORKER_USER_NET) {
-		r = net_worker(m, i, &served_by[0], err);
+		r = own_worker(m, WORKER_USER_NET, "usernet", i, &served_by[0], err);
 		if (r < 0)
 			return r;
 	} else {
@@ -185,6 +186,58 @@ static int add_net(struct machine *m, unsigned i, struct error *err)
 	return r < 0 ? r : virtio_net_assign(device, served_by, workers, err);
 }
 
+static int add_vsock(struct machine *m, struct error *err)
+{
+	struct vm_vsock v = m->config->vsock;
+	struct vsock_listen agent = { .port = VM_AGENT_PORT, .fd = v.agent_fd };
+	struct vsock_params p = { .guest_cid = VSOCK_GUEST_CID_MIN,
+		.listen_fd = v.listen_fd,
+		.listens = v.agent_fd >= 0,
+		.listen = &agent,
+		.listen_dir_prefix = v.prefix };
+	struct virtio_device *device;
+	struct worker *worker;
+	int r = virtio_vsock_create(&device, &m->vm.memory, &p, err);
+
+	if (r < 0)
+		return r;
+	r = add(m, device, virtio_vsock_destroy, err);
+	if (r == 0)
+		r = own_worker(m, WORKER_VSOCK, "vsock", 0, &worker, err);
+	if (r < 0)
+		return r;
+	m->vsock_device = device;
+	return virtio_vsock_assign(device, worker, err);
+}
+
+static_assert(sizeof(VM_SHARE_FILE) == sizeof(FS_FILE_NAME), "the same name");
+
+/* Each share has its own thread, which takes on the ids of the guest's users. */
+static int add_share(struct machine *m, unsigned i, struct error *err)
+{
+	static const enum fs_cache cache[] = { [VM_CACHE_AUTO] = FS_CACHE_AUTO,
+		[VM_CACHE_NONE] = FS_CACHE_NONE,
+		[VM_CACHE_ALWAYS] = FS_CACHE_ALWAYS };
+	const struct vm_share *share = &m->config->share[i];
+	struct fs_options options = {
+		.path = share->source, .read_only = share->read_only, .cache = cache[share->cache]
+	};
+	struct virtio_device *device;
+	struct worker *worker;
+	int r = fs_server_open(&m->share[i], &options, err);
+
+	if (r < 0)
+		return r;
+	m->capabilities |= fs_server_capabilities(m->share[i]);
+	r = virtio_fs_create(&device, &m->vm.memory, share->tag, m->share[i], 1, err);
+	if (r < 0)
+		return r;
+	r = add(m, device, virtio_fs_destroy, err);
+	if (r == 0)
+		r = own_worker(m, WORKER_FS, "fs", i, &worker, err);
+	return r < 0 ? r : virtio_fs_assign(device, worker, err);
+}
+
 int machine_add_devices(struct machine *m, struct error *err)
 {
 	int r = add_serial(m, err);
@@ -197,6 +250,10 @@ int machine_add_devices(struct machine *m, struct error *err)
 		r = add_disk(m, i, err);
 	for (unsigned i = 0; i < m->config->nets && r == 0; i++)
 		r = add_net(m, i, err);
+	if (r == 0 && m->config->vsock.present)
+		r = add_vsock(m, err);
+	for (unsigned i = 0; i < m->config->shares && r == 0; i++)
+		r = add_share(m, i, err);
 	return r;
 }
 
@@ -207,6 +264,8 @@ void machine_remove_devices(struct machine *m)
 
 		d->destroy(d->device);
 	}
+	for (unsigned i = VM_SHARES_MAX; i-- > 0;)
+		fs_server_close(m->share[i]);
 	for (unsigned i = VM_NETS_MAX; i-- > 0;)
 		net_close(m->net[i]);
 	for (unsigned i = VM_DISKS_MAX; i-- > 0;)

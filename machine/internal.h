@@ -9,6 +9,7 @@
 #include "block/block.h"
 #include "boot/boot.h"
 #include "console/console.h"
+#include "fs/fs.h"
 #include "net/net.h"
 #include "platform/serial.h"
 #include "virtio/device.h"
@@ -28,11 +29,15 @@ struct machine {
 	bool vm_made;
 	struct console *console;
 	unsigned workers;
-	struct worker *worker[VM_WORKERS_MAX + VM_NETS_MAX]; /* one more for each user network */
+	/* One more for each user network, each share, and vsock. */
+	struct worker *worker[VM_WORKERS_MAX + VM_NETS_MAX + VM_SHARES_MAX + 1];
 	unsigned next_worker; /* of config->workers, for the next queue */
 	struct serial *serial;
 	struct block *disk[VM_DISKS_MAX];
 	struct net *net[VM_NETS_MAX];
+	struct fs_server *share[VM_SHARES_MAX];
+	uint64_t capabilities;		    /* 1 << CAP_...: what the shares' threads keep */
+	struct virtio_device *vsock_device; /* one of device[], or NULL */
 	unsigned devices;
 	struct machine_device device[LAYOUT_VIRTIO_MAX];
 	struct virtio_device *console_device; /* one of device[], or NULL */

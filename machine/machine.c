@@ -196,7 +196,7 @@ int machine_run(struct machine *m, const struct machine_attendant *attendant,
 	sem_init(&ready, 0, 0);
 	sem_init(&gate, 0, 0);
 	if (m->config->sandbox) {
-		r = sandbox_process(0, err);
+		r = sandbox_process(m->capabilities, err);
 		if (r == 0)
 			r = sandbox_handle_violations(
 				console_restore_terminal, m->config->violation_status, err);

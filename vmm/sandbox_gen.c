@@ -30,7 +30,10 @@ static const char *const common[] = { "futex", "sched_yield", "clock_gettime", "
 	"close", "exit", "exit_group", "rseq", "set_robust_list", NULL };
 
 /* Main waits on its descriptors, joins threads, releases what was set up. */
-static const char *const main_calls[] = { "read", "fcntl", "fstat", "newfstatat", "lseek", NULL };
+static const char *const main_calls[] = { "read", "fcntl", "fstat", "newfstatat", "lseek", "sendto",
+	"recvfrom", /* the guest program's connection */
+	"unlinkat", /* the machine's entry among those that run */
+	NULL };
 
 /* A vCPU runs the guest; its device callbacks are in `common`. */
 static const char *const vcpu_calls[] = { NULL };

@@ -77,6 +77,7 @@ static int teardown(void **state)
 /* Of each option a value as it is said on both sides, and another one. */
 static const struct {
 	const char *name, *text, *json, *other;
+	bool job; /* for a machine that runs a command */
 } samples[] = {
 	{ "kernel", "/boot/k", "\"/boot/k\"", "/boot/other" },
 	{ "initrd", "/boot/i", "\"/boot/i\"", "/boot/other" },
@@ -94,7 +95,62 @@ static const struct {
 	{ "no-sandbox", NULL, "true", NULL },
 	{ "log-level", "debug", "\"debug\"", "error" },
 	{ "log-format", "json", "\"json\"", "text" },
+	{ "image", "debian", "\"debian\"", "other" },
+	{ "publish", "8080:80", "[\"8080:80\"]", "5353:53/udp" },
+	{ "volume", "/:/mnt:ro", "[\"/:/mnt:ro\"]", "/etc:/mnt/etc", true },
+	{ "tmpfs", "/t:size=1M,ro", "[\"/t:size=1M,ro\"]", "/u", true },
+	{ "cache", "always", "\"always\"", "none", true },
+	{ "keep", NULL, "true", NULL, true },
+	{ "read-only", NULL, "true", NULL, true },
+	{ "env", "A=b", "[\"A=b\"]", "PATH", true },
+	{ "workdir", "/src", "\"/src\"", "/", true },
+	{ "user", "nobody:nogroup", "\"nobody:nogroup\"", "1000", true },
+	{ "interactive", NULL, "true", NULL, true },
+	{ "tty", NULL, "true", NULL, true },
+	{ "hostname", "box", "\"box\"", "other", true },
+	{ "name", "box", "\"box\"", "other" },
+	{ "vsock", "/run/v", "\"/run/v\"", "v" },
+	{ "grace", "3s", "\"3s\"", "500ms", true },
 };
+
+static void assert_same_text(const char *a, const char *b)
+{
+	assert_string_equal(a ? a : "", b ? b : "");
+}
+
+static void assert_job_alike(const struct job_options *a, const struct job_options *b)
+{
+	assert_int_equal(a->words, b->words);
+	for (unsigned i = 0; i < a->words; i++)
+		assert_string_equal(a->command[i], b->command[i]);
+	assert_int_equal(a->volumes, b->volumes);
+	for (unsigned i = 0; i < a->volumes; i++) {
+		assert_string_equal(a->volume[i].source, b->volume[i].source);
+		assert_string_equal(a->volume[i].target, b->volume[i].target);
+		assert_int_equal(a->volume[i].read_only, b->volume[i].read_only);
+	}
+	assert_int_equal(a->tmpfses, b->tmpfses);
+	for (unsigned i = 0; i < a->tmpfses; i++) {
+		assert_string_equal(a->tmpfs[i].target, b->tmpfs[i].target);
+		assert_same_text(a->tmpfs[i].options, b->tmpfs[i].options);
+		assert_int_equal(a->tmpfs[i].flags, b->tmpfs[i].flags);
+	}
+	assert_int_equal(a->envs, b->envs);
+	for (unsigned i = 0; i < a->envs; i++)
+		assert_string_equal(a->env[i], b->env[i]);
+	assert_same_text(a->workdir, b->workdir);
+	assert_same_text(a->user, b->user);
+	assert_same_text(a->hostname, b->hostname);
+	assert_same_text(a->name, b->name);
+	assert_same_text(a->image, b->image);
+	assert_same_text(a->vsock, b->vsock);
+	assert_int_equal(a->interactive, b->interactive);
+	assert_int_equal(a->tty, b->tty);
+	assert_int_equal(a->read_only, b->read_only);
+	assert_int_equal(a->keep, b->keep);
+	assert_int_equal(a->cache, b->cache);
+	assert_int_equal(a->grace_ms, b->grace_ms);
+}
 
 /* Two results are alike if everything a machine is made of is. */
 static void assert_alike(const struct options *a, const struct options *b)
@@ -128,6 +184,7 @@ static void assert_alike(const struct options *a, const struct options *b)
 		x->console_path ? x->console_path : "", y->console_path ? y->console_path : "");
 	assert_int_equal(x->timeout_ms, y->timeout_ms);
 	assert_int_equal(x->sandbox, y->sandbox);
+	assert_job_alike(&a->job, &b->job);
 	assert_int_equal(a->log_level, b->log_level);
 	assert_int_equal(a->log_format, b->log_format);
 }
@@ -142,6 +199,14 @@ static struct fixture *made_by(const char *line)
 	return f;
 }
 
+/* @line with what makes it whole: the kernel (--initrd is said beside it), for a job the rest. */
+static const char *whole(char *buf, size_t size, const char *name, bool job, const char *line)
+{
+	snprintf(buf, size, "%s %s %s%s", strcmp(name, "kernel") ? "--kernel k" : "",
+		job ? "--rootfs /" : "", line, job ? " -- true" : "");
+	return buf;
+}
+
 /* Every flag has its key; a flag with a blank and one with "=" are the same; the flag wins. */
 static void test_flags_and_keys(void **state)
 {
@@ -150,36 +215,35 @@ static void test_flags_and_keys(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(samples); i++) {
 		const char *name = samples[i].name, *text = samples[i].text;
-		/* Those without a kernel would be refused for that alone. */
-		const char *kernel = strcmp(name, "kernel") ? "--kernel k" : "";
 		const char *kernel_json = strcmp(name, "kernel") ? "\"kernel\": \"k\"," : "";
+		bool job = samples[i].job;
 		struct fixture *by_flag, *other = NULL;
-		char line[256], json[256];
+		char part[128], line[256], json[256];
 
 		assert_non_null(option_find(name, strlen(name)));
-		snprintf(line, sizeof(line), "%s --%s %s", kernel, name, text ? text : "");
-		by_flag = made_by(line);
+		snprintf(part, sizeof(part), "--%s %s", name, text ? text : "");
+		by_flag = made_by(whole(line, sizeof(line), name, job, part));
 		if (text) {
-			snprintf(line, sizeof(line), "%s --%s=%s", kernel, name, text);
-			assert_int_equal(parse(f, line), 0);
+			snprintf(part, sizeof(part), "--%s=%s", name, text);
+			assert_int_equal(parse(f, whole(line, sizeof(line), name, job, part)), 0);
 			assert_alike(&f->o, &by_flag->o);
 		}
-		snprintf(json, sizeof(json), "{ %s \"%s\": %s }", kernel_json, name,
+		snprintf(json, sizeof(json), "{ %s %s \"%s\": %s }", kernel_json,
+			job ? "\"rootfs\": \"/\", \"command\": [ \"true\" ]," : "", name,
 			samples[i].json);
 		assert_int_equal(parse_file(f, json, ""), 0);
 		assert_alike(&f->o, &by_flag->o);
 		if (samples[i].other) {
-			snprintf(line, sizeof(line), "%s --%s %s", kernel, name, samples[i].other);
-			other = made_by(line);
-			snprintf(line, sizeof(line), "--%s %s", name, samples[i].other);
-			assert_int_equal(parse_file(f, json, line), 0);
+			snprintf(part, sizeof(part), "--%s %s", name, samples[i].other);
+			other = made_by(whole(line, sizeof(line), name, job, part));
+			assert_int_equal(parse_file(f, json, part), 0);
 			assert_alike(&f->o, &other->o);
 			teardown((void **)&other);
 		}
 		teardown((void **)&by_flag);
 	}
 	for (unsigned i = 0; i < option_table_count; i++)
-		known += !option_table[i].not_in_file;
+		known += !option_table[i].not_in_file && option_table[i].type != OPTION_COMMAND;
 	assert_int_equal(known, ARRAY_SIZE(samples));
 }
 
@@ -269,15 +333,42 @@ static void test_wrong_arguments(void **state)
 	static const struct {
 		const char *line, *says[3];
 	} cases[] = {
-		{ "", { "no kernel", "--kernel" } },
-		{ "k", { "unexpected argument 'k'", "--kernel" } },
+		{ "k", { "unexpected argument 'k'", "--rootfs" } },
 		{ "--kernel", { "--kernel needs a value" } },
 		{ "--kernel=", { "--kernel: ", "empty" } },
 		{ "--kernel k --rootfs --cpus 2", { "--rootfs needs a value", "--cpus" } },
 		{ "--kernle k", { "unknown option '--kernle'", "did you mean '--kernel'?" } },
 		{ "--zzz", { "unknown option '--zzz'" } },
-		{ "-k", { "unexpected argument '-k'" } },
-		{ "--", { "unexpected argument '--'" } },
+		{ "-k", { "unknown option '-k'" } },
+		{ "-iqt -- c", { "unknown option '-q' in '-iqt'" } },
+		{ "-v", { "-v needs a value", "HOST:GUEST" } },
+		{ "-v -- c", { "-v needs a value", "--volume=--" } },
+		{ "--", { "no command" } },
+		{ "-- c", { "no root", "--rootfs DIR" } },
+		{ "--command c", { "unknown option '--command'" } },
+		{ "--rootfs /", { "--rootfs / is a directory", "needs a command" } },
+		{ "-v /:/a", { "--volume is for a machine that runs a command" } },
+		{ "-t", { "--tty is for" } },
+		{ "--net tap=t0,ip=10.0.0.2/24", { "tap=t0", "ip, gw and dns" } },
+		{ "--net tap=t0,ip=10.0.0.2/33", { "'10.0.0.2/33' is not ADDRESS/BITS" } },
+		{ "--rootfs / --image i -- c", { "both given" } },
+		{ "--rootfs / --initrd i -- c", { "--initrd i" } },
+		{ "--image i --keep", { "--keep", "never written to" } },
+		{ "--rootfs / -v /:a -- c", { "--volume: 'a' is not an absolute path" } },
+		{ "--rootfs / -v /:/a/../b -- c", { "'/a/../b' has a . or .." } },
+		{ "--rootfs / -v /:/ -- c", { "the guest's root" } },
+		{ "--rootfs / -v /a -- c", { "'/a' is not HOST:GUEST" } },
+		{ "--rootfs / -v :/a -- c", { "':/a' is not HOST:GUEST" } },
+		{ "--rootfs / -v /:/a -v /etc:/a/ -- c", { "two things", "at /a in" } },
+		{ "--rootfs / -v /:/a --tmpfs //a -- c", { "two things", "at /a in" } },
+		{ "--rootfs / --tmpfs /a:bogus -- c", { "'bogus' is no option of a tmpfs" } },
+		{ "--rootfs / -e =x -- c", { "'=x' is not NAME=VALUE" } },
+		{ "--rootfs / -w src -- c", { "'src' is not an absolute path" } },
+		{ "--rootfs / -u a:b:c -- c", { "'a:b:c' is not USER" } },
+		{ "-p 80", { "'80' is not [ADDRESS:]PORT:GUESTPORT" } },
+		{ "-p 1:2/sctp", { "'1:2/sctp' is not" } },
+		{ "--name a/b", { "'a/b' is no name" } },
+		{ "--name .a", { "'.a' is no name" } },
 		{ "--kernel k --no-sandbox=1", { "--no-sandbox takes no value" } },
 		{ "--kernel k --cpus 0", { "--cpus: '0'", "1 to 64" } },
 		{ "--kernel k --cpus 65", { "--cpus: '65'" } },

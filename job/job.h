@@ -1,0 +1,76 @@
+/*
+ * One command in a machine of its own: what `microvm run -- CMD` adds to a machine. A job tells the
+ * guest program (agent/, docs/PROTOCOL.md) what to mount and what to start, carries input, output
+ * and signals between this process and the one in the guest, and ends both in time.
+ *
+ *	job_create()	queues all that the guest is to do
+ *	machine_run()	with job_attendant(): the job takes part in the main loop
+ *	job_outcome()	how it went
+ *
+ * Main thread, all of it.
+ */
+#pragma once
+
+#include "agent/agent.h"
+#include "machine/machine.h"
+#include "util/error.h"
+
+#include <stdbool.h>
+
+struct job;
+
+enum { JOB_MOUNTS_MAX = 64 };
+
+struct job_config {
+	struct agent_root root;
+	unsigned mounts;
+	struct agent_mount mount[JOB_MOUNTS_MAX];
+	bool keep; /* writes to the root last: what is ours to write goes over it, not into it */
+	const char *hostname;
+	unsigned nets;
+	struct agent_net net[VM_NETS_MAX];
+	const char *resolv_conf; /* contents of /etc/resolv.conf; NULL: leave it */
+
+	struct agent_process process; /* flags TERMINAL and STDIN say what is carried */
+
+	bool lasting; /* something that the guest writes lasts: let it power off by itself */
+	bool further; /* a session in a guest that runs: all above but process is not looked at */
+	unsigned boot_limit_ms; /* until the guest program must have spoken */
+	unsigned timeout_ms;	/* 0: none. Then SIGTERM ... */
+	unsigned grace_ms;	/* ... and so much later the machine's end */
+};
+
+enum job_end {
+	JOB_NOT_OVER,  /* the machine ended before the job did */
+	JOB_EXITED,    /* status: of the process */
+	JOB_KILLED,    /* status: the signal that the process died of */
+	JOB_FAILED,    /* why, text: the guest could not do it */
+	JOB_TIMED_OUT, /* timeout_ms ran out */
+	JOB_LOST,      /* of a further session: the guest has gone; text says how */
+	JOB_NO_GUEST,  /* boot_limit_ms ran out */
+	JOB_NO_READER, /* whoever read our output has gone */
+	JOB_OUTPUT,    /* output could not be written: text */
+	JOB_SIGNALLED /* status: a signal came before the process was there, or for the third time */
+};
+
+struct job_outcome {
+	enum job_end end;
+	int status;
+	enum agent_failed why;
+	char text[AGENT_TEXT_MAX + 1];
+};
+
+/*
+ * @fd: our end of the connection to the guest program; the job owns it, also on failure. @config
+ * must outlive the job. ERROR_USAGE for what does not fit into the protocol.
+ */
+int job_create(struct job **out, const struct job_config *config, int fd, struct error *err);
+/* Puts the terminal back. NULL is allowed. */
+void job_destroy(struct job *job);
+
+const struct machine_attendant *job_attendant(struct job *job);
+
+/* Without a machine of our own (config.further): carry on until the job is over. */
+int job_wait(struct job *job, struct error *err);
+
+const struct job_outcome *job_outcome(const struct job *job);

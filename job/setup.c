@@ -1,0 +1,75 @@
+/*
+ * What the guest program is told before it starts the process, in the order in which it does it.
+ */
+#include "job/internal.h"
+
+#include "util/cleanup.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static int put_file(struct job *job, const char *path, const char *text)
+{
+	unsigned flags = AGENT_FILE_TRY | (job->config->keep ? AGENT_FILE_OVER : 0);
+
+	return agent_setup_file(job->agent, path, 0644, flags, text, strlen(text));
+}
+
+static int name_files(struct job *job)
+{
+	const struct job_config *c = job->config;
+	_cleanup_free_ char *hosts = NULL;
+	int r;
+
+	if (asprintf(&hosts, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n127.0.1.1\t%s\n",
+		    c->hostname) < 0) {
+		hosts = NULL;
+		return -ENOMEM;
+	}
+	r = put_file(job, "/etc/hosts", hosts);
+	if (r == 0)
+		r = put_file(job, "/etc/hostname", c->hostname);
+	if (r == 0 && c->resolv_conf)
+		r = put_file(job, "/etc/resolv.conf", c->resolv_conf);
+	return r;
+}
+
+static int queue(struct job *job)
+{
+	const struct job_config *c = job->config;
+	struct agent *a = job->agent;
+	int r;
+
+	if (c->further)
+		return agent_start(a, &c->process);
+	r = agent_setup_root(a, &c->root);
+	if (r == 0)
+		r = agent_setup_standard(a, AGENT_STANDARD_DEV | AGENT_STANDARD_SYS |
+						    AGENT_STANDARD_CGROUP | AGENT_STANDARD_RUN);
+	for (unsigned i = 0; i < c->mounts && r == 0; i++)
+		r = agent_setup_mount(a, &c->mount[i]);
+	if (r == 0)
+		r = agent_setup_hostname(a, c->hostname);
+	if (r == 0)
+		r = name_files(job);
+	for (unsigned i = 0; i < c->nets && r == 0; i++)
+		r = agent_setup_net(a, &c->net[i]);
+	if (r == 0)
+		r = agent_setup_done(a);
+	return r == 0 ? agent_start(a, &c->process) : r;
+}
+
+int setup_queue(struct job *job, struct error *err)
+{
+	int r = queue(job);
+
+	if (r == -E2BIG || r == -EINVAL)
+		return error_set(err, ERROR_USAGE, E2BIG,
+			"the command with its environment is too long for the guest: at most %d "
+			"words and %d MiB",
+			AGENT_ARGS_MAX, AGENT_START_MAX >> 20);
+	if (r < 0)
+		return error_set(err, ERROR_HOST, -r, "cannot prepare the job: %s", strerror(-r));
+	return 0;
+}
