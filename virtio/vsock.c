@@ -78,13 +78,17 @@ static void on_more_rx(struct worker_task *task)
 	vsock_rx_work(container_of(task, struct vsock, more_rx));
 }
 
-/* Nothing of a queue is ever in flight. */
+/*
+ * Nothing of a queue is ever in flight. What the guest has put into its queue it has sent, even if
+ * the machine went off at once: it is taken yet, whichever of the two queues goes first.
+ */
 static void on_quiesce(struct virtio_queue *queue)
 {
 	struct vsock *v = vsock_of(queue->device);
 
 	if (queue->index != QUEUE_EVENT) {
 		vsock_host_accept(v->host, false);
+		vsock_tx_last(v);
 		stream_leave_all(v);
 	}
 	virtio_queue_idle(queue);

@@ -132,7 +132,10 @@ void vsock_fail(struct vsock *v, unsigned queue, const char *why);
 void vsock_tx_work(struct vsock *v);
 void vsock_rx_work(struct vsock *v);
 
-/* Owe the guest a reset. There must be room: see VSOCK_RESETS_MAX. */
+/* The queues go to rest: take what the guest has sent up to now, answer nothing. */
+void vsock_tx_last(struct vsock *v);
+
+/* Owe the guest a reset. Where there is no room (see VSOCK_RESETS_MAX) it is dropped. */
 void vsock_owe_reset(struct vsock *v, const struct vsock_reset *reset);
 
 /*

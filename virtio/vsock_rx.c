@@ -131,6 +131,8 @@ static int send_reset(struct vsock *v)
 
 void vsock_owe_reset(struct vsock *v, const struct vsock_reset *reset)
 {
+	if (v->resets == VSOCK_RESETS_MAX)
+		return; /* only in vsock_tx_last(), and then nobody waits for it */
 	v->reset[(v->first_reset + v->resets) % VSOCK_RESETS_MAX] = *reset;
 	v->resets++;
 }

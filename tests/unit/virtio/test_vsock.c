@@ -619,6 +619,28 @@ static void test_last_bytes_of_all(void **state)
 	close(fd);
 }
 
+/* What was in the queue when the machine went off, without a kick even, was sent. */
+static void test_sent_at_the_end(void **state)
+{
+	struct plug *p = *state;
+	struct virtio_vsock_hdr hdr;
+	int fd;
+
+	plug_start(p, 8);
+	fd = plug_connect(p, 1024);
+	hdr = p->hdr;
+	hdr.src_port = 1024;
+	hdr.dst_port = PLUG_SERVED;
+	hdr.op = VIRTIO_VSOCK_OP_RW;
+	hdr.len = 4;
+	plug_queue(p, &hdr, "last", 4);
+	plug_queue(p, &hdr, "word", 4);
+	virtio_device_quiesce(p->device);
+	gets_text(fd, "lastword");
+	gets_end(fd);
+	close(fd);
+}
+
 /* ---- many ---- */
 
 static void test_many_streams(void **state)
@@ -721,6 +743,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_host_stops_reading, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_last_bytes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_last_bytes_of_all, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sent_at_the_end, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many_streams, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_slow_reader, setup, teardown),
 	};
