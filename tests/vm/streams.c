@@ -161,9 +161,10 @@ static void relay(int fd)
 	out.to = in.from = fd;
 	in.to = STDOUT_FILENO;
 	no_block(fd);
-	while (!in.over) {
+	while (!in.over || !out.over) {
+		short events = (short)((out.len ? POLLOUT : 0) | (in.len || in.over ? 0 : POLLIN));
 		struct pollfd p[3] = {
-			{ fd, (short)((out.len ? POLLOUT : 0) | (in.len ? 0 : POLLIN)), 0 },
+			{ events ? fd : -1, events, 0 },
 			{ out.over || out.len ? -1 : STDIN_FILENO, POLLIN, 0 },
 			{ in.len ? STDOUT_FILENO : -1, POLLOUT, 0 },
 		};
@@ -175,7 +176,8 @@ static void relay(int fd)
 			carry(&out, p[1].revents, p[0].revents & POLLOUT);
 		if (out.over && !was)
 			shutdown(fd, SHUT_WR);
-		carry(&in, p[0].revents & (POLLIN | POLLHUP | POLLERR), p[2].revents);
+		if (!in.over)
+			carry(&in, p[0].revents & (POLLIN | POLLHUP | POLLERR), p[2].revents);
 	}
 }
 
@@ -190,6 +192,8 @@ static void count(const char *text)
 		total += (size_t)n;
 	if (n < 0)
 		err(1, "read");
+	printf("%zu bytes\n", total);
+	fflush(stdout);
 	dprintf(fd, "%zu bytes\n", total);
 }
 
