@@ -7,6 +7,7 @@
 #include "util/cleanup.h"
 #include "util/log.h"
 #include "util/macros.h"
+#include "virtio/vsock.h"
 #include "vmm/sandbox.h"
 #include "vmm/vcpu.h"
 
@@ -17,6 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* For programs of the host to take what the guest sent them, when it has gone. */
+enum { VSOCK_DRAIN_MS = 1000 };
 
 static int add_workers(struct machine *m, struct error *err)
 {
@@ -184,6 +188,9 @@ static void stop_threads(struct machine *m, sem_t *gate, bool patient)
 	console_drain(m->console, patient);
 	for (unsigned i = m->workers; i-- > 0;)
 		worker_stop(m->worker[i]);
+	/* Programs of the host that are slow to read have a little more time for the rest. */
+	if (patient && m->vsock_device)
+		virtio_vsock_drain(m->vsock_device, VSOCK_DRAIN_MS);
 }
 
 int machine_run(struct machine *m, const struct machine_attendant *attendant,

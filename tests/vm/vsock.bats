@@ -31,8 +31,7 @@ with_streams() {
 			[ ! -e $m.ko ] || insmod $m.ko
 		done
 		PATH=$PATH:/run/t;'
-	export MICROVM_VSOCK=$door
-	options=(--disk "$SCRATCH/tools.tar,ro")
+	options=(--vsock "$door" --disk "$SCRATCH/tools.tar,ro")
 }
 
 # serve PORT VERB [ARGUMENT...]: on the host, for the guest to connect to.
@@ -150,7 +149,6 @@ much_both_ways() {
 	start_guest "$go head -c 400000 /dev/urandom >/tmp/a; sha256sum </tmp/a
 		streams pipe vsock:1000 </tmp/a & sleep 2; echo sent" "${options[@]}"
 	await_word sent
-	sleep 1
 	touch "$BATS_TEST_TMPDIR/go"
 	end_guest
 	wait "${servers[0]}"
