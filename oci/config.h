@@ -1,0 +1,173 @@
+/*
+ * config.json of a bundle, as the OCI runtime specification has it (config.md, config-linux.md,
+ * config-vm.md), and process.json of an exec: typed, checked, and everything that this runtime
+ * cannot do refused by name. Nothing here touches the host.
+ *
+ * All strings point into the parsed document and live until oci_config_free().
+ */
+#pragma once
+
+#include "util/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct json_object;
+
+/* A NULL-terminated list of strings, count of them; list is never NULL. */
+struct oci_strings {
+	size_t count;
+	const char **list;
+};
+
+struct oci_pair {
+	const char *key, *value;
+};
+
+struct oci_pairs {
+	size_t count;
+	struct oci_pair *list;
+};
+
+struct oci_rlimit {
+	unsigned resource; /* RLIMIT_* */
+	uint64_t soft, hard;
+};
+
+struct oci_caps { /* bit N is capability N */
+	uint64_t bounding, effective, inheritable, permitted, ambient;
+};
+
+struct oci_process {
+	bool terminal;
+	uint16_t rows, columns; /* consoleSize; 0: none */
+	struct oci_strings args, env;
+	const char *cwd;
+	uint32_t uid, gid;
+	bool has_umask;
+	uint32_t umask;
+	size_t groups;
+	uint32_t *group; /* additionalGids */
+	bool has_caps;
+	struct oci_caps caps;
+	size_t rlimits;
+	struct oci_rlimit *rlimit;
+	bool no_new_privileges;
+	bool has_oom_score_adj;
+	int32_t oom_score_adj;
+	const char *apparmor, *selinux; /* NULL: none */
+};
+
+struct oci_mount {
+	const char *destination, *type, *source;
+	bool bind, recursive; /* bind and rbind, whether by type or option */
+	/* Of the options: */
+	bool read_only, nosuid, nodev, noexec, noatime, tmpcopyup;
+	unsigned long propagation; /* MS_PRIVATE, MS_SHARED, MS_SLAVE ..., with MS_REC; 0: none said */
+	const char *data;	   /* the others, comma-separated, for the file system; "": none */
+};
+
+enum oci_namespace {
+	OCI_NS_PID,
+	OCI_NS_NETWORK,
+	OCI_NS_MOUNT,
+	OCI_NS_IPC,
+	OCI_NS_UTS,
+	OCI_NS_USER,
+	OCI_NS_CGROUP,
+	OCI_NS_TIME,
+	OCI_NAMESPACES
+};
+
+struct oci_id_map {
+	uint32_t container, host, size;
+};
+
+struct oci_hook {
+	const char *path;
+	struct oci_strings args, env; /* args empty: the path alone */
+	int timeout_s;		      /* 0: none */
+};
+
+struct oci_hooks {
+	size_t count;
+	struct oci_hook *list;
+};
+
+struct oci_device {
+	const char *path;
+	char type; /* 'c', 'b', 'u', 'p' */
+	int64_t major, minor;
+	uint32_t mode, uid, gid;
+};
+
+/* linux.resources; has_*: it was there. Limits of -1 mean none. */
+struct oci_resources {
+	bool has_memory_limit, has_memory_reservation, has_memory_swap, has_pids, has_cpu_shares,
+		has_cpu_quota, has_cpu_period, has_blkio_weight;
+	int64_t memory_limit, memory_reservation, memory_swap, pids, cpu_quota;
+	uint64_t cpu_shares, cpu_period;
+	uint16_t blkio_weight;
+	const char *cpuset_cpus, *cpuset_mems; /* NULL: none */
+	struct oci_pairs unified;
+	/* What else was there, for those who look: hugepageLimits, network, rdma, devices. */
+	struct json_object *json;
+};
+
+/* What the machine is to be: annotations under "microvm.", and the section "vm". */
+struct oci_vm {
+	const char *kernel, *kernel_parameters, *hw, *initrd; /* NULL: not said */
+	unsigned cpus, workers;				      /* 0: not said */
+	uint64_t memory;				      /* bytes; 0: not said */
+};
+
+struct oci_config {
+	struct json_object *json; /* the whole document */
+	const char *version;
+	const char *hostname, *domainname; /* NULL: none */
+	const char *root;		   /* path, as written: relative to the bundle */
+	bool root_read_only;
+	bool has_process; /* process may come with start only; then args are empty */
+	struct oci_process process;
+	size_t mounts;
+	struct oci_mount *mount;
+	struct {
+		bool present;
+		const char *path; /* NULL: a new one */
+	} ns[OCI_NAMESPACES];
+	size_t uid_maps, gid_maps;
+	struct oci_id_map *uid_map, *gid_map;
+	const char *cgroups_path; /* NULL: not said */
+	struct oci_resources resources;
+	struct oci_pairs sysctl, annotations;
+	struct oci_strings masked_paths, readonly_paths;
+	const char *rootfs_propagation; /* NULL: not said */
+	size_t devices;
+	struct oci_device *device;
+	struct json_object *seccomp; /* linux.seccomp, or NULL; oci/seccomp.h */
+	const char *mount_label;
+	struct oci_hooks prestart, create_runtime, create_container, start_container, poststart,
+		poststop;
+	struct oci_vm vm;
+};
+
+/*
+ * Read BUNDLE/config.json. Every error is one line that names the file and the section
+ * ("config.json: process.args: ...") with ERROR_USAGE for what is wrong or cannot be done in a
+ * machine (the reason is said), ERROR_IMAGE for a file that cannot be read.
+ */
+int oci_config_read(struct oci_config **out, const char *bundle, struct error *err);
+/* The same for text already in memory: the fuzz target's and the tests' way in. */
+int oci_config_parse(
+	struct oci_config **out, const char *name, const char *text, size_t len, struct error *err);
+void oci_config_free(struct oci_config *config); /* NULL is allowed */
+
+/* A process of its own, for `exec --process FILE`. Freed by oci_process_free(). */
+int oci_process_read(
+	struct oci_process **out, struct json_object **json, const char *path, struct error *err);
+void oci_process_free(struct oci_process *process, struct json_object *json);
+
+/* linux.resources alone, for `update --resources FILE` ("-": standard input). */
+int oci_resources_read(
+	struct oci_resources *out, struct json_object **json, const char *path, struct error *err);
