@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { DIAL_MS = 10 * 1000 };
+enum { DIAL_MS = 10 * 1000, SIGNAL_PATIENCE = 3 };
 
 static int help(void)
 {
@@ -46,6 +46,8 @@ static int run(const struct options *o, char **env, int fd, struct error *err)
 {
 	struct job_config config = {
 		.further = true,
+		.signals_to = AGENT_SIGNAL_GROUP,
+		.patience = SIGNAL_PATIENCE,
 		.process = { .argv = o->job.command,
 			.env = (const char *const *)env,
 			.cwd = o->job.workdir,

@@ -26,7 +26,7 @@
 
 static_assert((int)VM_AGENT_PORT == AGENT_PORT, "where the guest program connects to");
 
-enum { BOOT_LIMIT_MS = 60 * 1000, TAIL_BYTES = 2048 };
+enum { BOOT_LIMIT_MS = 60 * 1000, SIGNAL_PATIENCE = 3, TAIL_BYTES = 2048 };
 
 /* libslirp's own network, as net/slirp.c sets it up. */
 #define USER_ADDRESS "10.0.2.15"
@@ -226,6 +226,10 @@ static int add_process(struct run *run, struct error *err)
 	run->c->timeout_ms = 0; /* the job's own affair */
 	run->job.grace_ms = j->grace_ms;
 	run->job.boot_limit_ms = BOOT_LIMIT_MS;
+	run->job.standard = AGENT_STANDARD_DEV | AGENT_STANDARD_SYS | AGENT_STANDARD_CGROUP |
+			    AGENT_STANDARD_RUN;
+	run->job.signals_to = AGENT_SIGNAL_GROUP;
+	run->job.patience = SIGNAL_PATIENCE;
 	return 0;
 }
 

@@ -24,6 +24,7 @@ struct job {
 	struct job_outcome outcome;
 	bool over;				   /* the outcome is known */
 	bool ready;				   /* the guest program has set everything up */
+	bool held;				   /* job_release() is awaited */
 	bool started;				   /* the process is there */
 	bool timed_out;				   /* SIGTERM was sent */
 	unsigned asked;				   /* signals that were to end it */
@@ -54,3 +55,5 @@ bool stdio_size(uint16_t *rows, uint16_t *columns);
 
 /* setup.c: queue all that the guest is to do. */
 int setup_queue(struct job *job, struct error *err);
+/* setup.c: what setup_queue() left for the end of a held job: the networks and the process. */
+int setup_finish(struct job *job, struct error *err);

@@ -16,10 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum {
-	FAREWELL_MS = 20000, /* for the guest to write back and power off */
-	PATIENCE = 3	     /* so many signals end the machine, whatever its process thinks */
-};
+enum { FAREWELL_MS = 20000 /* for the guest to write back and power off */ };
 
 static int64_t now_ms(void)
 {
@@ -118,7 +115,7 @@ static unsigned job_prepare(void *ctx, struct pollfd *fds, int *timeout_ms)
 	short wanted = agent_poll_events(job->agent);
 	unsigned n = 0;
 
-	if (!job->ready)
+	if (!job->ready && !job->held)
 		next = MIN(next, job->boot_deadline);
 	if (next != INT64_MAX) {
 		left = MAX(next - now_ms(), (int64_t)0);
@@ -148,7 +145,7 @@ static void look_at_clock(struct job *job)
 
 	if (!job->over && now >= job->deadline)
 		time_up(job, now);
-	if (!job->over && !job->ready && now >= job->boot_deadline)
+	if (!job->over && !job->ready && !job->held && now >= job->boot_deadline)
 		job_end(job, JOB_NO_GUEST, 0);
 }
 
@@ -199,11 +196,11 @@ static bool job_signal(void *ctx, int number)
 	}
 	if (job->over && job->farewell == INT64_MAX)
 		return false; /* output waits for a reader who may never come */
-	if (!job->started || ++job->asked >= PATIENCE) {
+	if (!job->started || ++job->asked == job->config->patience) {
 		job_end(job, JOB_SIGNALLED, number);
 		return false;
 	}
-	agent_signal(job->agent, number, AGENT_SIGNAL_GROUP);
+	agent_signal(job->agent, number, job->config->signals_to);
 	return true;
 }
 
@@ -271,8 +268,9 @@ int job_create(struct job **out, const struct job_config *config, int fd, struct
 		return error_set(err, ERROR_HOST, ENOMEM, "out of memory for the job");
 	job->config = config;
 	job->boot_deadline = now + config->boot_limit_ms;
-	job->deadline = config->timeout_ms ? now + config->timeout_ms : INT64_MAX;
+	job->deadline = config->timeout_ms && !config->held ? now + config->timeout_ms : INT64_MAX;
 	job->farewell = INT64_MAX;
+	job->held = config->held;
 	job->attendant = (struct machine_attendant){ job, job_prepare, job_attend, job_signal };
 	r = agent_create(&job->agent, fd, &events, job, err);
 	if (r == 0)
@@ -301,6 +299,27 @@ void job_destroy(struct job *job)
 const struct machine_attendant *job_attendant(struct job *job)
 {
 	return &job->attendant;
+}
+
+int job_release(struct job *job, struct error *err)
+{
+	int64_t now = now_ms();
+
+	job->held = false;
+	job->boot_deadline = now + job->config->boot_limit_ms;
+	if (job->config->timeout_ms)
+		job->deadline = now + job->config->timeout_ms;
+	return setup_finish(job, err);
+}
+
+bool job_started(const struct job *job)
+{
+	return job->started;
+}
+
+void job_signal_all(struct job *job, int number)
+{
+	agent_signal(job->agent, number, AGENT_SIGNAL_EVERYBODY);
 }
 
 const struct job_outcome *job_outcome(const struct job *job)

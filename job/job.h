@@ -21,10 +21,19 @@ struct job;
 
 enum { JOB_MOUNTS_MAX = 64 };
 
+struct job_sysctl {
+	const char *name, *value;
+};
+
 struct job_config {
 	struct agent_root root;
 	unsigned mounts;
 	struct agent_mount mount[JOB_MOUNTS_MAX];
+	/* What else the guest makes ready, in this order, behind the mounts. */
+	unsigned standard; /* AGENT_STANDARD_* */
+	unsigned sysctls;
+	const struct job_sysctl *sysctl;
+	bool own_files; /* /etc/hosts and its like come with the root: write none */
 	bool keep; /* writes to the root last: what is ours to write goes over it, not into it */
 	const char *hostname;
 	unsigned nets;
@@ -34,7 +43,15 @@ struct job_config {
 	struct agent_process process; /* flags TERMINAL and STDIN say what is carried */
 
 	bool lasting; /* something that the guest writes lasts: let it power off by itself */
+	/*
+	 * The guest is set up but for its networks, and waits there for job_release(). Until then nets
+	 * is not looked at, and the boot limit does not run.
+	 */
+	bool held;
 	bool further; /* a session in a guest that runs: all above but process is not looked at */
+	unsigned signals_to; /* AGENT_SIGNAL_*: whom signals are passed on to */
+	unsigned
+		patience; /* so many signals end the machine, whatever the process thinks; 0: never */
 	unsigned boot_limit_ms; /* until the guest program must have spoken */
 	unsigned timeout_ms;	/* 0: none. Then SIGTERM ... */
 	unsigned grace_ms;	/* ... and so much later the machine's end */
@@ -69,6 +86,13 @@ int job_create(struct job **out, const struct job_config *config, int fd, struct
 void job_destroy(struct job *job);
 
 const struct machine_attendant *job_attendant(struct job *job);
+
+/* Of a held job: its networks (config.nets and net, filled by now), and the process starts. */
+int job_release(struct job *job, struct error *err);
+/* Is the process there? Stays true when it has ended. */
+bool job_started(const struct job *job);
+/* Send @number to every process in the guest. */
+void job_signal_all(struct job *job, int number);
 
 /* Without a machine of our own (config.further): carry on until the job is over. */
 int job_wait(struct job *job, struct error *err);

@@ -35,6 +35,18 @@ static int name_files(struct job *job)
 	return r;
 }
 
+static int finish(struct job *job)
+{
+	const struct job_config *c = job->config;
+	int r = 0;
+
+	for (unsigned i = 0; i < c->nets && r == 0; i++)
+		r = agent_setup_net(job->agent, &c->net[i]);
+	if (r == 0)
+		r = agent_setup_done(job->agent);
+	return r == 0 ? agent_start(job->agent, &c->process) : r;
+}
+
 static int queue(struct job *job)
 {
 	const struct job_config *c = job->config;
@@ -45,24 +57,20 @@ static int queue(struct job *job)
 		return agent_start(a, &c->process);
 	r = agent_setup_root(a, &c->root);
 	if (r == 0)
-		r = agent_setup_standard(a, AGENT_STANDARD_DEV | AGENT_STANDARD_SYS |
-						    AGENT_STANDARD_CGROUP | AGENT_STANDARD_RUN);
+		r = agent_setup_standard(a, c->standard);
 	for (unsigned i = 0; i < c->mounts && r == 0; i++)
 		r = agent_setup_mount(a, &c->mount[i]);
 	if (r == 0)
 		r = agent_setup_hostname(a, c->hostname);
 	if (r == 0)
-		r = name_files(job);
-	for (unsigned i = 0; i < c->nets && r == 0; i++)
-		r = agent_setup_net(a, &c->net[i]);
-	if (r == 0)
-		r = agent_setup_done(a);
-	return r == 0 ? agent_start(a, &c->process) : r;
+		r = c->own_files ? 0 : name_files(job);
+	for (unsigned i = 0; i < c->sysctls && r == 0; i++)
+		r = agent_setup_sysctl(a, c->sysctl[i].name, c->sysctl[i].value);
+	return r == 0 && !c->held ? finish(job) : r;
 }
 
-int setup_queue(struct job *job, struct error *err)
+static int explain(int r, struct error *err)
 {
-	int r = queue(job);
 
 	if (r == -E2BIG || r == -EINVAL)
 		return error_set(err, ERROR_USAGE, E2BIG,
@@ -72,4 +80,14 @@ int setup_queue(struct job *job, struct error *err)
 	if (r < 0)
 		return error_set(err, ERROR_HOST, -r, "cannot prepare the job: %s", strerror(-r));
 	return 0;
+}
+
+int setup_queue(struct job *job, struct error *err)
+{
+	return explain(queue(job), err);
+}
+
+int setup_finish(struct job *job, struct error *err)
+{
+	return explain(finish(job), err);
 }

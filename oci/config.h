@@ -64,8 +64,9 @@ struct oci_mount {
 	bool bind, recursive; /* bind and rbind, whether by type or option */
 	/* Of the options: */
 	bool read_only, nosuid, nodev, noexec, noatime, tmpcopyup;
-	unsigned long propagation; /* MS_PRIVATE, MS_SHARED, MS_SLAVE ..., with MS_REC; 0: none said */
-	const char *data;	   /* the others, comma-separated, for the file system; "": none */
+	unsigned long
+		propagation; /* MS_PRIVATE, MS_SHARED, MS_SLAVE ..., with MS_REC; 0: none said */
+	const char *data;    /* the others, comma-separated, for the file system; "": none */
 };
 
 enum oci_namespace {

@@ -23,20 +23,20 @@
 enum oci_status { OCI_CREATING, OCI_CREATED, OCI_RUNNING, OCI_PAUSED, OCI_STOPPED };
 
 struct oci_state {
-	char *root;  /* the directory above */
+	char *root; /* the directory above */
 	char *id;
-	int dir;     /* ROOT/ID, or -1 */
-	int lock;    /* held, or -1 */
+	int dir;  /* ROOT/ID, or -1 */
+	int lock; /* held, or -1 */
 
 	/* The record. Strings are owned. */
 	char *bundle;
-	pid_t pid;	     /* 0: there was none yet */
-	uint64_t pid_start;  /* in /proc/PID/stat, field 22 */
-	bool started;	     /* start was said */
+	pid_t pid;	    /* 0: there was none yet */
+	uint64_t pid_start; /* in /proc/PID/stat, field 22 */
+	bool started;	    /* start was said */
 	bool paused;
 	bool systemd_cgroup;
-	char *cgroup;	     /* path below /sys/fs/cgroup, "" for none */
-	char *created;	     /* RFC 3339 */
+	char *cgroup;			 /* path below /sys/fs/cgroup, "" for none */
+	char *created;			 /* RFC 3339 */
 	struct json_object *annotations; /* or NULL */
 };
 
