@@ -7,6 +7,7 @@
 #include "vmm/thread.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -442,10 +443,23 @@ static void *thread_main(void *arg)
 	return NULL;
 }
 
+/*
+ * Main. A thread with an arena of its own would, when much of it becomes free, have malloc open a
+ * file of /proc to learn how to shrink it, which its filter does not allow. The main arena, which
+ * all then share, shrinks without a look at anything.
+ */
+static void one_arena(void)
+{
+#ifdef M_ARENA_MAX
+	mallopt(M_ARENA_MAX, 1);
+#endif
+}
+
 int worker_start(struct worker *w, struct error *err)
 {
 	int r;
 
+	one_arena();
 	r = io_uring_register_files(&w->ring, w->file, w->files);
 	if (r < 0)
 		return error_set(err, ERROR_HOST, -r, "%s: io_uring cannot register %u files: %m",
