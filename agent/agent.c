@@ -147,15 +147,19 @@ static int write_queue(struct agent *agent)
 	return 0;
 }
 
-/* The guest need not wait for the socket to close; where it does not get this, it is no loss. */
-static void say_bye(struct agent *agent)
+/* What is still queued was for a process that is no more; the guest takes the end for BYE as well. */
+void agent_bye(struct agent *agent)
 {
 	uint8_t bytes[AGENT_HEADER];
 	struct wire_writer w = { .at = bytes, .end = bytes + sizeof(bytes) };
 
+	if (!agent->over || agent->fd < 0)
+		return;
 	wire_put_header(&w, 0, AGENT_BYE, 0);
-	if (!agent->out_len && agent->fd >= 0)
+	if (!agent->out_len)
 		(void)!send(agent->fd, bytes, sizeof(bytes), MSG_NOSIGNAL | MSG_DONTWAIT);
+	close(agent->fd);
+	agent->fd = -1;
 }
 
 void agent_lose(struct agent *agent, const char *text)
@@ -191,10 +195,7 @@ int agent_step(struct agent *agent, short revents)
 	}
 	if (revents & ~POLLOUT && !agent->held && !agent->ended)
 		read_some(agent);
-	if (!agent->over)
-		return 0;
-	say_bye(agent);
-	return -EPIPE;
+	return agent->over ? -EPIPE : 0;
 }
 
 void agent_resume(struct agent *agent)
@@ -203,6 +204,4 @@ void agent_resume(struct agent *agent)
 		return;
 	agent->held = false;
 	agent_feed(agent, 0);
-	if (agent->over)
-		say_bye(agent);
 }

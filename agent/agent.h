@@ -81,11 +81,14 @@ short agent_poll_events(const struct agent *agent);
 int agent_step(struct agent *agent, short revents);
 /* on_output can take more. Calls it. */
 void agent_resume(struct agent *agent);
-/*
- * Whether EXITED or FAILED was seen, or the connection is gone. The guest was told (BYE); for a
- * first session this is when it begins to power off.
- */
+/* Whether EXITED or FAILED was seen, or the connection is gone. */
 bool agent_over(const struct agent *agent);
+/*
+ * For a session that is over (else nothing): let the guest go, and close the connection. In a first
+ * session this is when the guest begins to power off, and what the machine's end takes with it must
+ * be safe by now. agent_destroy() does it, too.
+ */
+void agent_bye(struct agent *agent);
 
 /* The setup, in the order of the calls; see guest/protocol.h for the flags. */
 

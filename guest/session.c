@@ -11,7 +11,7 @@ enum {
 	OUT_MAX = AGENT_HEADER + AGENT_DATA_MAX,
 	BUFFERS = IN_MAX + OUT_MAX + AGENT_STDIN_WINDOW,
 	GRACE_MS = 250,		   /* for output that others than the process keep open */
-	BYE_MS = 10000,		   /* for the host to read the last message */
+	BYE_MS = 10000,		   /* for the host to answer the last message */
 	TERMINAL_LEFT = 256 << 10, /* more than a terminal ever holds */
 };
 
@@ -53,10 +53,11 @@ void session_close(struct session *s)
 	*s = (struct session){ .state = SESSION_FREE };
 }
 
+/* How long the first one's host takes is its own affair: the machine is there for nobody else. */
 void session_to_state(struct session *s, enum session_state state)
 {
 	s->state = state;
-	s->deadline_ms = state == SESSION_ENDED ? sys_now_ms() + BYE_MS : 0;
+	s->deadline_ms = state == SESSION_ENDED && !s->first ? sys_now_ms() + BYE_MS : 0;
 }
 
 void session_fail(struct session *s, uint32_t why, long err, const char *text)
@@ -299,10 +300,13 @@ bool session_tick(struct session *s, uint64_t now_ms)
 {
 	if (!s->deadline_ms || now_ms < s->deadline_ms)
 		return true;
-	if (s->state == SESSION_ENDED)
-		return false;
-	begin_draining(s);
-	return true;
+	if (s->state != SESSION_ENDED) {
+		begin_draining(s);
+		return true;
+	}
+	/* A host whose reader is slow has not been told everything yet. */
+	s->deadline_ms = now_ms + BYE_MS;
+	return s->out_len > 0;
 }
 
 void session_poll(const struct session *s, struct pollfd *fds)

@@ -166,6 +166,8 @@ static bool done(struct job *job)
 		return false;
 	if (!job->config->lasting)
 		return true;
+	/* Not earlier: when the guest goes, the machine ends, whatever is still to be written. */
+	agent_bye(job->agent);
 	if (job->farewell == INT64_MAX)
 		job->farewell = now_ms() + FAREWELL_MS;
 	return now_ms() >= job->farewell;
