@@ -19,7 +19,7 @@
 
 struct job;
 
-enum { JOB_MOUNTS_MAX = 64 };
+enum { JOB_MOUNTS_MAX = 640 };
 
 struct job_sysctl {
 	const char *name, *value;

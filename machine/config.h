@@ -97,6 +97,7 @@ struct vm_config {
 	enum vm_console console;
 	const char *console_path;
 	unsigned timeout_ms; /* 0: none */
+	bool all_signals;    /* every signal there is to take is offered to the attendant */
 	bool sandbox;
 	int violation_status; /* of the process, when a seccomp filter ends it */
 };

@@ -57,7 +57,7 @@ char *machine_cmdline(const struct vm_config *config);
 bool machine_serial_console(const struct vm_config *config);
 
 /* machine/loop.c: wait for the end of the machine. Signals: before the first thread exists. */
-void machine_block_signals(void);
+void machine_block_signals(const struct vm_config *config);
 int machine_loop_create(struct machine *m, struct error *err);
 void machine_loop(struct machine *m, const struct machine_attendant *attendant,
 	struct machine_result *result);

@@ -4,6 +4,7 @@
 #include "machine/internal.h"
 
 #include "util/log.h"
+#include "util/macros.h"
 #include "virtio/console.h"
 
 #include <errno.h>
@@ -15,32 +16,40 @@
 #include <unistd.h>
 
 /* What main takes from a descriptor; all else is blocked in every thread, faults aside. */
-static void loop_signals(sigset_t *set)
+static void loop_signals(sigset_t *set, bool all)
 {
+	static const int some[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGUSR1, SIGUSR2 };
+	static const int never[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS };
+
 	sigemptyset(set);
-	sigaddset(set, SIGINT);
-	sigaddset(set, SIGTERM);
-	sigaddset(set, SIGHUP);
-	sigaddset(set, SIGQUIT);
-	sigaddset(set, SIGWINCH);
-	sigaddset(set, SIGUSR1);
-	sigaddset(set, SIGUSR2);
+	for (unsigned i = 0; i < ARRAY_SIZE(some); i++)
+		sigaddset(set, some[i]);
+	if (!all)
+		return;
+	/* But for that with which vCPUs are woken, SIGRTMIN, and the C library's own below it. */
+	for (int n = 1; n <= SIGRTMAX; n++)
+		if (n < __SIGRTMIN || n > SIGRTMIN)
+			sigaddset(set, n);
+	for (unsigned i = 0; i < ARRAY_SIZE(never); i++)
+		sigdelset(set, never[i]);
 }
 
-void machine_block_signals(void)
+void machine_block_signals(const struct vm_config *config)
 {
 	sigset_t set;
 
-	loop_signals(&set);
+	loop_signals(&set, config->all_signals);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN); /* a reader that went away is an error of that write */
+	/* A reader that went away is an error of that write; one that is sent is for the guest. */
+	if (!config->all_signals)
+		signal(SIGPIPE, SIG_IGN);
 }
 
 int machine_loop_create(struct machine *m, struct error *err)
 {
 	sigset_t set;
 
-	loop_signals(&set);
+	loop_signals(&set, m->config->all_signals);
 	m->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (m->signal_fd < 0)
 		return error_set(err, ERROR_HOST, errno, "cannot make a signalfd: %m");

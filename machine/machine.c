@@ -117,7 +117,7 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 		return error_set(err, ERROR_HOST, ENOMEM, "out of memory for the machine");
 	m->config = config;
 	m->signal_fd = m->timer_fd = -1;
-	machine_block_signals();
+	machine_block_signals(config);
 
 	/* What can be wrong with the user's files comes before anything is made of the host's. */
 	r = boot_kernel_open(&kernel, config->kernel, err);

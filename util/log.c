@@ -11,6 +11,7 @@ enum { LINE_MAX_BYTES = 2048, LIMIT_LINES = 10, LIMIT_SECONDS = 10 };
 static enum log_level log_level_now = LOG_LEVEL_WARN;
 static enum log_format log_format_now = LOG_FORMAT_TEXT;
 static _Atomic bool log_returns;
+static int log_fd = STDERR_FILENO;
 
 static const char *const level_names[] = { "error", "warning", "info", "debug" };
 
@@ -18,6 +19,11 @@ void log_setup(enum log_level level, enum log_format format)
 {
 	log_level_now = level;
 	log_format_now = format;
+}
+
+void log_to(int fd)
+{
+	log_fd = fd;
 }
 
 bool log_enabled(enum log_level level)
@@ -76,7 +82,7 @@ static void emit(enum log_level level, const char *msg)
 		line[n++] = '\n';
 	}
 	/* A log that cannot be written has nowhere to say so. */
-	if (write(STDERR_FILENO, line, n) < 0)
+	if (write(log_fd, line, n) < 0)
 		return;
 }
 

@@ -13,6 +13,8 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBU
 enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
 
 void log_setup(enum log_level level, enum log_format format);
+/* Main, before any thread: where lines go; standard error if nothing is said. Not owned. */
+void log_to(int fd);
 bool log_enabled(enum log_level level);
 
 /*

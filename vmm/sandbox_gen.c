@@ -31,8 +31,8 @@ static const char *const common[] = { "futex", "sched_yield", "clock_gettime", "
 
 /* Main waits on its descriptors, joins threads, releases what was set up. */
 static const char *const main_calls[] = { "read", "fcntl", "fstat", "newfstatat", "lseek", "sendto",
-	"recvfrom", /* the guest program's connection */
-	"unlinkat", /* the machine's entry among those that run */
+	"recvfrom", "accept4", /* the guest program's connection; commands */
+	"unlinkat",	       /* the machine's entry among those that run */
 	NULL };
 
 /* A vCPU runs the guest; its device callbacks are in `common`. */

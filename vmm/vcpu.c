@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 /* Gets a thread out of KVM_RUN; the handler does nothing, the interruption is the point. */
-#define KICK_SIGNAL SIGUSR1
+#define KICK_SIGNAL SIGRTMIN
 
 struct start {
 	struct vcpu *cpu;
