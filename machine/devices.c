@@ -203,7 +203,7 @@ static int add_vsock(struct machine *m, struct error *err)
 		return r;
 	r = add(m, device, virtio_vsock_destroy, err);
 	if (r == 0)
-		r = own_worker(m, WORKER_VSOCK, "vsock", 0, &worker, err);
+		r = own_worker(m, virtio_vsock_worker_kind(&p), "vsock", 0, &worker, err);
 	if (r < 0)
 		return r;
 	m->vsock_device = device;

@@ -188,6 +188,15 @@ int virtio_vsock_create(struct virtio_device **out, const struct guest_memory *m
 	return 0;
 }
 
+enum worker_kind virtio_vsock_worker_kind(const struct vsock_params *params)
+{
+	bool connects = params->listen_dir_prefix != NULL;
+
+	for (unsigned i = 0; i < params->listens; i++)
+		connects |= params->listen[i].path != NULL;
+	return connects ? WORKER_VSOCK_CONNECT : WORKER_VSOCK;
+}
+
 int virtio_vsock_assign(struct virtio_device *device, struct worker *worker, struct error *err)
 {
 	struct vsock *v = vsock_of(device);

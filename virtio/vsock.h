@@ -34,7 +34,13 @@ struct vsock_params {
 int virtio_vsock_create(struct virtio_device **out, const struct guest_memory *mem,
 	const struct vsock_params *params, struct error *err);
 
-/* Main, before the worker starts. @worker must be of kind WORKER_VSOCK: it makes system calls. */
+/*
+ * Any thread. What the worker must be: one that can connect only where @params names a path or a
+ * prefix to connect to.
+ */
+enum worker_kind virtio_vsock_worker_kind(const struct vsock_params *params);
+
+/* Main, before the worker starts. @worker must be of the kind that virtio_vsock_worker_kind() says. */
 int virtio_vsock_assign(struct virtio_device *device, struct worker *worker, struct error *err);
 
 /*

@@ -132,6 +132,8 @@ int sandbox_thread(enum sandbox_thread kind)
 		[SANDBOX_USER_NET] = { ARRAY_SIZE(filter_user_net),
 			(struct sock_filter *)filter_user_net },
 		[SANDBOX_VSOCK] = { ARRAY_SIZE(filter_vsock), (struct sock_filter *)filter_vsock },
+		[SANDBOX_VSOCK_CONNECT] = { ARRAY_SIZE(filter_vsock_connect),
+			(struct sock_filter *)filter_vsock_connect },
 		[SANDBOX_FS] = { ARRAY_SIZE(filter_fs), (struct sock_filter *)filter_fs },
 	};
 	int r = kind == SANDBOX_FS ? 0 : keep_capabilities(0);

@@ -32,8 +32,9 @@ enum sandbox_thread {
 	SANDBOX_VCPU,	  /* KVM_RUN, register access for failure reports, worker_call() */
 	SANDBOX_WORKER,	  /* io_uring_enter, futex */
 	SANDBOX_USER_NET, /* the same and the sockets of libslirp */
-	SANDBOX_VSOCK,	  /* io_uring_enter, futex, unix sockets */
-	SANDBOX_FS,	  /* a worker's, and files and names below a shared directory */
+	SANDBOX_VSOCK,	  /* io_uring_enter, futex, unix sockets that it is given */
+	SANDBOX_VSOCK_CONNECT, /* the same, and it makes and connects others */
+	SANDBOX_FS,	       /* a worker's, and files and names below a shared directory */
 	SANDBOX_KINDS
 };
 

@@ -48,16 +48,19 @@ static const char *const user_net_calls[] = { "socket", "socketpair", "bind", "l
 	"fcntl", "fstat", "newfstatat", "lseek", "getrandom", "uname", "gettimeofday", "time",
 	NULL };
 
-/*
- * Streams between the guest and unix sockets (vsock/). socket() is for AF_UNIX only, see
- * allow_unix_socket(), so what else is here concerns no other kind.
- */
-static const char *const vsock_calls[] = { "io_uring_enter", "connect", /* the guest's calls */
-	"accept4", "recvfrom", /* the host's calls, and the line each begins with */
-	"recvmsg", "sendmsg",  /* what flows */
-	"shutdown",	       /* one side is done */
+/* Streams between the guest and unix sockets (vsock/). */
+static const char *const vsock_calls[] = { "io_uring_enter", "accept4",
+	"recvfrom",	      /* the host's calls, and the line each begins with */
+	"recvmsg", "sendmsg", /* what flows */
+	"shutdown",	      /* one side is done */
 	"epoll_ctl", "epoll_wait", "epoll_pwait", /* who can go on */
 	NULL };
+
+/*
+ * The guest's calls to what listens on the host, where that was asked for. A filter cannot see
+ * which path is connected to; but socket() makes AF_UNIX ones only, see allow_unix_socket().
+ */
+static const char *const vsock_connect_calls[] = { "connect", NULL };
 
 /*
  * A shared directory: names are looked up, made and removed relative to a directory's descriptor,
@@ -216,8 +219,13 @@ int main(void)
 
 	ctx = begin();
 	allow(ctx, vsock_calls);
-	allow_unix_socket(ctx);
 	print_filter(ctx, "filter_vsock");
+
+	ctx = begin();
+	allow(ctx, vsock_calls);
+	allow(ctx, vsock_connect_calls);
+	allow_unix_socket(ctx);
+	print_filter(ctx, "filter_vsock_connect");
 
 	ctx = begin();
 	allow(ctx, worker_calls);

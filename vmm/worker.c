@@ -410,6 +410,7 @@ static int thread_begin(struct worker *w)
 		[WORKER_IO] = SANDBOX_WORKER,
 		[WORKER_USER_NET] = SANDBOX_USER_NET,
 		[WORKER_VSOCK] = SANDBOX_VSOCK,
+		[WORKER_VSOCK_CONNECT] = SANDBOX_VSOCK_CONNECT,
 		[WORKER_FS] = SANDBOX_FS,
 	};
 	int r = 0;

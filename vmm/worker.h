@@ -63,10 +63,11 @@ struct worker_call {
 
 /* Which seccomp filter the thread wears. */
 enum worker_kind {
-	WORKER_IO,	 /* io_uring and nothing else */
-	WORKER_USER_NET, /* besides, the sockets of user-mode networking */
-	WORKER_VSOCK,	 /* besides, unix sockets (vsock/host.h) */
-	WORKER_FS	 /* besides, the calls on files and names of a shared directory */
+	WORKER_IO,	      /* io_uring and nothing else */
+	WORKER_USER_NET,      /* besides, the sockets of user-mode networking */
+	WORKER_VSOCK,	      /* besides, unix sockets that it is given (vsock/host.h) */
+	WORKER_VSOCK_CONNECT, /* and it connects to others */
+	WORKER_FS	      /* besides, the calls on files and names of a shared directory */
 };
 
 struct worker_params {

@@ -64,7 +64,7 @@ struct vsock_host;
  */
 int vsock_host_open(
 	struct vsock_host **out, const struct vsock_host_params *params, struct error *err);
-/* Main, before @worker (of kind WORKER_VSOCK) starts. @user must outlive the worker's thread. */
+/* Main, before @worker (of kind WORKER_VSOCK or WORKER_VSOCK_CONNECT) starts. @user must outlive the worker's thread. */
 int vsock_host_attach(
 	struct vsock_host *host, struct worker *worker, struct vsock_user *user, struct error *err);
 /* Main, after the worker has stopped and no socket is used any more. NULL is allowed. */
