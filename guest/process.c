@@ -244,19 +244,36 @@ static void set_filter(const struct child *child)
 		"cannot install the seccomp filter");
 }
 
+/* Becoming a user has taken them out of effect, although they are kept. */
+static void use_capabilities(const struct child *child)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[2];
+	long err = sys_call(__NR_capget, SYS_PTR(&header), SYS_PTR(data), 0, 0, 0);
+
+	for (int i = 0; err == 0 && i < 2; i++)
+		data[i].effective = data[i].permitted;
+	if (err == 0)
+		err = sys_call(__NR_capset, SYS_PTR(&header), SYS_PTR(data), 0, 0, 0);
+	need(child, err, "cannot use the capabilities");
+}
+
 static void narrow(const struct child *child)
 {
-	bool quiet = child->start->flags & AGENT_START_NO_NEW_PRIVS;
+	const struct message_start *start = child->start;
 
-	if (quiet)
+	if (start->flags & AGENT_START_NO_NEW_PRIVS) {
 		need(child, sys_call(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
 			"cannot set no_new_privs");
+		set_capabilities(child);
+		set_filter(child);
+		return;
+	}
 	/* Without no_new_privs a filter takes CAP_SYS_ADMIN, which may be gone afterwards. */
-	if (!quiet)
-		set_filter(child);
+	if (start->seccomp.len && start->flags & AGENT_START_CAPS)
+		use_capabilities(child);
+	set_filter(child);
 	set_capabilities(child);
-	if (quiet)
-		set_filter(child);
 }
 
 static void take_stdio(const struct child *child, const struct process_io *io)
