@@ -120,12 +120,17 @@ struct agent_address {
 struct agent_route {
 	struct agent_address to; /* prefix 0: the default route */
 	uint8_t gateway[16];	 /* zeroes: none, it is on the link */
+	uint8_t source[16];	 /* zeroes: any */
+	uint32_t metric;	 /* 0: the kernel's usual one */
+	bool on_link;		 /* the gateway is, whatever the addresses say */
 };
 
 struct agent_net {
-	const char *name;   /* NULL: the interface with @mac */
-	const uint8_t *mac; /* 6 bytes; NULL: the interface called @name */
-	uint32_t mtu;	    /* 0: as it is */
+	const char *name;	/* NULL: the interface with @mac */
+	const uint8_t *mac;	/* 6 bytes; NULL: the interface called @name */
+	const uint8_t *new_mac; /* 6 bytes that it is to have instead; NULL: as it is */
+	bool remove;		/* the guest is to be without it; nothing else is looked at */
+	uint32_t mtu;		/* 0: as it is */
 	const struct agent_address *addresses;
 	size_t address_count;
 	const struct agent_route *routes;

@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { ADDRESS_BYTES = 2 + 16 };
+enum { ADDRESS_BYTES = 2 + 16, ROUTE_BYTES = ADDRESS_BYTES + 16 + 16 + 4 + 1 };
 
 static size_t string_size(const char *s)
 {
@@ -121,13 +121,15 @@ int agent_setup_net(struct agent *agent, const struct agent_net *net)
 	if (net->address_count > AGENT_ADDRESSES_MAX || net->route_count > AGENT_ADDRESSES_MAX)
 		return -EINVAL;
 	r = agent_begin_message(agent, AGENT_NET,
-		6 + string_size(net->name) + 4 + 4 + net->address_count * ADDRESS_BYTES + 4 +
-			net->route_count * (ADDRESS_BYTES + 16),
+		6 + string_size(net->name) + 6 + 1 + 4 + 4 + net->address_count * ADDRESS_BYTES +
+			4 + net->route_count * ROUTE_BYTES,
 		&w);
 	if (r < 0)
 		return r;
 	wire_put(&w, net->mac ? net->mac : no_mac, 6);
 	wire_put_string(&w, net->name);
+	wire_put(&w, net->new_mac ? net->new_mac : no_mac, 6);
+	wire_put_number(&w, net->remove ? AGENT_NET_REMOVE : 0, 1);
 	wire_put_u32(&w, net->mtu);
 	wire_put_u32(&w, (uint32_t)net->address_count);
 	for (size_t i = 0; i < net->address_count; i++)
@@ -136,6 +138,9 @@ int agent_setup_net(struct agent *agent, const struct agent_net *net)
 	for (size_t i = 0; i < net->route_count; i++) {
 		put_address(&w, &net->routes[i].to);
 		wire_put(&w, net->routes[i].gateway, 16);
+		wire_put(&w, net->routes[i].source, 16);
+		wire_put_u32(&w, net->routes[i].metric);
+		wire_put_number(&w, net->routes[i].on_link ? AGENT_ROUTE_ON_LINK : 0, 1);
 	}
 	agent_end_message(agent, &w);
 	return 0;

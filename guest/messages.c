@@ -99,6 +99,9 @@ bool message_net(const struct wire_message *m, struct message_net *net)
 	copy_bytes(&r, net->mac, sizeof(net->mac));
 	net->by_mac = !all_zero(net->mac, sizeof(net->mac));
 	net->name = wire_string(&r);
+	copy_bytes(&r, net->new_mac, sizeof(net->new_mac));
+	net->changes_mac = !all_zero(net->new_mac, sizeof(net->new_mac));
+	net->flags = wire_u8(&r);
 	net->mtu = wire_u32(&r);
 	count = wire_u32(&r);
 	for (; count && !r.bad && net->address_count < AGENT_ADDRESSES_MAX; count--)
@@ -112,6 +115,10 @@ bool message_net(const struct wire_message *m, struct message_net *net)
 		take_address(&r, &route->to);
 		copy_bytes(&r, route->gateway, sizeof(route->gateway));
 		route->direct = all_zero(route->gateway, sizeof(route->gateway));
+		copy_bytes(&r, route->source, sizeof(route->source));
+		route->any_source = all_zero(route->source, sizeof(route->source));
+		route->metric = wire_u32(&r);
+		route->flags = wire_u8(&r);
 	}
 	return !count && wire_done(&r) && (net->by_mac || *net->name);
 }

@@ -30,13 +30,17 @@ struct message_address {
 
 struct message_route {
 	struct message_address to;
-	uint8_t gateway[16];
-	bool direct; /* no gateway */
+	uint8_t gateway[16], source[16];
+	uint32_t metric;
+	uint8_t flags;
+	bool direct;	 /* no gateway */
+	bool any_source; /* source is not said */
 };
 
 struct message_net {
-	uint8_t mac[6];
-	bool by_mac;
+	uint8_t mac[6], new_mac[6];
+	bool by_mac, changes_mac;
+	uint8_t flags;
 	const char *name;
 	uint32_t mtu;
 	unsigned address_count, route_count;

@@ -125,6 +125,8 @@ static long set_link(int fd, int index, const struct message_net *net)
 	struct link_request r;
 
 	begin_request(&r, RTM_NEWLINK, 0, &info, sizeof(info));
+	if (net->changes_mac)
+		add_attribute(&r, IFLA_ADDRESS, net->new_mac, sizeof(net->new_mac));
 	if (net->by_mac && *net->name)
 		add_attribute(&r, IFLA_IFNAME, net->name, strlen(net->name) + 1);
 	if (net->mtu)
@@ -174,16 +176,82 @@ static long add_route(int fd, int index, const struct message_route *route)
 		.rtm_protocol = RTPROT_BOOT,
 		.rtm_type = RTN_UNICAST,
 		.rtm_scope = route->direct && route->to.family == AGENT_IPV4 ? RT_SCOPE_LINK
-									     : RT_SCOPE_UNIVERSE };
+									     : RT_SCOPE_UNIVERSE,
+		.rtm_flags = route->flags & AGENT_ROUTE_ON_LINK ? RTNH_F_ONLINK : 0 };
 	struct link_request r;
+	long err;
 
-	begin_request(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &info, sizeof(info));
+	/* Two networks may each have a default route of the same metric: one behind the other. */
+	begin_request(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_APPEND, &info, sizeof(info));
 	if (route->to.prefix)
 		add_attribute(&r, RTA_DST, route->to.bytes, size_of(&route->to));
 	if (!route->direct)
 		add_attribute(&r, RTA_GATEWAY, route->gateway, size_of(&route->to));
 	add_attribute(&r, RTA_OIF, &index, sizeof(index));
-	return request(fd, &r);
+	if (!route->any_source)
+		add_attribute(&r, RTA_PREFSRC, route->source, size_of(&route->to));
+	if (route->metric)
+		add_attribute(&r, RTA_PRIORITY, &route->metric, sizeof(route->metric));
+	err = request(fd, &r);
+	return err == -EEXIST ? 0 : err; /* it came along with an address */
+}
+
+/* Another card that was given the name when it was found gets out of the way. */
+static void free_name(int fd, int index, const char *name)
+{
+	struct message_net other = { .name = name };
+	struct ifinfomsg info = { .ifi_index = (int)find_link(fd, &other) };
+	struct link_request r;
+	char away[IFNAMSIZ] = "card0";
+
+	if (info.ifi_index <= 0 || info.ifi_index == index)
+		return;
+	away[4] = (char)('0' + info.ifi_index % 10);
+	begin_request(&r, RTM_NEWLINK, 0, &info, sizeof(info));
+	add_attribute(&r, IFLA_IFNAME, away, sizeof("card0"));
+	request(fd, &r);
+}
+
+/* "virtio3", out of "../../../virtio3". */
+static const char *last_part(char *path, long len)
+{
+	path[len] = '\0';
+	while (len > 0 && path[len - 1] != '/')
+		len--;
+	return path + len;
+}
+
+/* Take the card from its driver. /sys may not be there: one of our own, which no path leads to. */
+static long remove_card(int index)
+{
+	struct ifreq name = { .ifr_ifindex = index };
+	long inet = sys_socket(AF_INET, SOCK_DGRAM, 0), sysfs, unbind, len;
+	struct text path = { 0 };
+	char device[128];
+	const char *card;
+
+	len = inet < 0 ? inet : sys_ioctl((int)inet, SIOCGIFNAME, SYS_PTR(&name));
+	if (inet >= 0)
+		sys_close((int)inet);
+	sysfs = len < 0 ? len : sys_mount_detached("sysfs");
+	if (sysfs < 0)
+		return sysfs;
+	text_add(&path, "class/net/");
+	text_add(&path, name.ifr_name);
+	text_add(&path, "/device");
+	len = sys_readlink_at((int)sysfs, path.buf, device, sizeof(device) - 1);
+	unbind =
+		len < 0 ? len
+			: sys_open_at((int)sysfs, "bus/virtio/drivers/virtio_net/unbind", O_WRONLY);
+	if (unbind >= 0) {
+		card = last_part(device, len);
+		len = sys_write((int)unbind, card, strlen(card));
+		sys_close((int)unbind);
+	} else {
+		len = unbind;
+	}
+	sys_close((int)sysfs);
+	return len < 0 ? len : 0;
 }
 
 static long configure(int fd, const struct message_net *net, struct text *why)
@@ -195,7 +263,13 @@ static long configure(int fd, const struct message_net *net, struct text *why)
 	if (index < 0)
 		return index;
 	why->len = 0;
+	if (net->flags & AGENT_NET_REMOVE) {
+		text_add(why, "cannot remove a network card that is not needed");
+		return remove_card((int)index);
+	}
 	text_add(why, "cannot configure the network interface");
+	if (net->by_mac && *net->name)
+		free_name(fd, (int)index, net->name);
 	err = set_link(fd, (int)index, net);
 	if (err == 0 && net->address_count)
 		text_add(why, ": an address");

@@ -64,9 +64,11 @@ enum {
  *		missing target is made.
  * FILE		u32 mode, u32 AGENT_FILE_*, str path, bytes content
  * HOSTNAME	str name
- * NET		u8[6] MAC (all 0: by name), str name, u32 mtu (0: leave), addresses { u8 family, u8
- *		prefix, u8[16] address }[], routes { u8 family, u8 prefix, u8[16] to, u8[16]
- *		gateway }[]. IPv4 takes the first 4 of 16 bytes; a gateway of zeroes: on the link
+ * NET		u8[6] MAC (all 0: by name), str name, u8[6] MAC that it takes on (all 0: leave),
+ *		u8 AGENT_NET_*, u32 mtu (0: leave), addresses { u8 family, u8 prefix, u8[16]
+ *		address }[], routes { u8 family, u8 prefix, u8[16] to, u8[16] gateway, u8[16] source
+ *		(all 0: any), u32 metric (0: the kernel's), u8 AGENT_ROUTE_* }[]. IPv4 takes the
+ *		first 4 of 16 bytes; a gateway of zeroes: on the link
  * CLOCK	u64 seconds since 1970, u32 nanoseconds
  * SYSCTL	str name (net.ipv4.ip_forward), str value
  * SETUP_DONE	nothing; answered by READY, and other sessions are taken from now on
@@ -120,6 +122,8 @@ enum agent_message {
 };
 
 enum { AGENT_IPV4 = 4, AGENT_IPV6 = 6 };
+enum { AGENT_NET_REMOVE = 1 };	  /* it is not needed: its card is taken from its driver */
+enum { AGENT_ROUTE_ON_LINK = 1 }; /* the gateway is on the link, whatever the addresses say */
 
 enum { AGENT_ROOT_VIRTIOFS = 1, AGENT_ROOT_BLOCK = 2 };
 enum {

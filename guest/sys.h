@@ -34,6 +34,17 @@ static inline long sys_open(const char *path, int flags)
 	return sys_call(__NR_openat, AT_FDCWD, SYS_PTR(path), flags | O_CLOEXEC, 0, 0);
 }
 
+static inline long sys_open_at(int dir, const char *path, int flags)
+{
+	return sys_call(__NR_openat, dir, SYS_PTR(path), flags | O_CLOEXEC, 0, 0);
+}
+
+/* Without a NUL at the end. */
+static inline long sys_readlink_at(int dir, const char *path, char *buf, size_t size)
+{
+	return sys_call(__NR_readlinkat, dir, SYS_PTR(path), SYS_PTR(buf), (long)size, 0);
+}
+
 static inline long sys_close(int fd)
 {
 	return sys_call(__NR_close, fd, 0, 0, 0, 0);
@@ -77,6 +88,20 @@ static inline long sys_mount(const char *what, const char *where, const char *ty
 {
 	return sys_call(__NR_mount, SYS_PTR(what), SYS_PTR(where), SYS_PTR(type), (long)flags,
 		SYS_PTR(data));
+}
+
+/* A new mount of @type to which no path leads: its root. */
+static inline long sys_mount_detached(const char *type)
+{
+	long context = sys_call(__NR_fsopen, SYS_PTR(type), FSOPEN_CLOEXEC, 0, 0, 0), err;
+
+	if (context < 0)
+		return context;
+	err = sys_call(__NR_fsconfig, context, FSCONFIG_CMD_CREATE, 0, 0, 0);
+	if (err == 0)
+		err = sys_call(__NR_fsmount, context, FSMOUNT_CLOEXEC, 0, 0, 0);
+	sys_close((int)context);
+	return err;
 }
 
 /* @where goes from sight at once, and for good when nothing uses it any more. */

@@ -150,8 +150,14 @@ static void test_net(void **state)
 	struct agent_address addresses[AGENT_ADDRESSES_MAX + 1] = {
 		{ AGENT_IPV4, 24, { 10, 0, 2, 15 } }, { AGENT_IPV6, 64, { 0xfd } }
 	};
-	struct agent_route route = { .to = { AGENT_IPV4, 0, { 0 } }, .gateway = { 10, 0, 2, 2 } };
+	static const uint8_t new_mac[6] = { 0x52, 0x54, 0, 1, 2, 4 };
+	struct agent_route route = { .to = { AGENT_IPV4, 0, { 0 } },
+		.gateway = { 10, 0, 2, 2 },
+		.source = { 10, 0, 2, 15 },
+		.metric = 100,
+		.on_link = true };
 	struct agent_net net = { .mac = mac,
+		.new_mac = new_mac,
 		.mtu = 1400,
 		.addresses = addresses,
 		.address_count = 2,
@@ -170,6 +176,13 @@ static void test_net(void **state)
 	assert_int_equal(out.addresses[1].bytes[0], 0xfd);
 	assert_int_equal(out.route_count, 1);
 	assert_false(out.routes[0].direct);
+	assert_false(out.routes[0].any_source);
+	assert_int_equal(out.routes[0].source[3], 15);
+	assert_int_equal(out.routes[0].metric, 100);
+	assert_int_equal(out.routes[0].flags, AGENT_ROUTE_ON_LINK);
+	assert_true(out.changes_mac);
+	assert_memory_equal(out.new_mac, new_mac, 6);
+	assert_int_equal(out.flags, 0);
 	refuses_other_sizes(message_net(&m, &out));
 	addresses[0].prefix = 33;
 	agent_setup_net(agent, &net);
@@ -177,6 +190,12 @@ static void test_net(void **state)
 	assert_false(message_net(&m, &out));
 	net.address_count = AGENT_ADDRESSES_MAX + 1;
 	assert_int_equal(agent_setup_net(agent, &net), -EINVAL);
+	net = (struct agent_net){ .mac = mac, .remove = true };
+	agent_setup_net(agent, &net);
+	queued(AGENT_NET);
+	assert_true(message_net(&m, &out));
+	assert_int_equal(out.flags, AGENT_NET_REMOVE);
+	assert_false(out.changes_mac);
 	net = (struct agent_net){ 0 };
 	agent_setup_net(agent, &net);
 	queued(AGENT_NET);
