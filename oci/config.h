@@ -61,12 +61,15 @@ struct oci_process {
 
 struct oci_mount {
 	const char *destination, *type, *source;
-	bool bind, recursive; /* bind and rbind, whether by type or option */
+	/* Destinations are absolute and clean; a bind's source may be relative to the bundle. */
+	bool bind, recursive; /* bind and rbind, whether by type or option; type is "bind" then */
 	/* Of the options: */
 	bool read_only, nosuid, nodev, noexec, noatime, tmpcopyup;
 	unsigned long
 		propagation; /* MS_PRIVATE, MS_SHARED, MS_SLAVE ..., with MS_REC; 0: none said */
 	const char *data;    /* the others, comma-separated, for the file system; "": none */
+	/* Only the host's kernel can make it (overlay): mount it there, give it like a bind. */
+	bool on_host;
 };
 
 enum oci_namespace {
@@ -100,27 +103,56 @@ struct oci_device {
 	const char *path;
 	char type; /* 'c', 'b', 'u', 'p' */
 	int64_t major, minor;
+	bool has_mode; /* else the usual 0666 */
 	uint32_t mode, uid, gid;
+};
+
+/* linux.resources.blockIO, for one device of the host. */
+enum oci_io_kind {
+	OCI_IO_WEIGHT, /* value is the weight */
+	OCI_IO_READ_BPS,
+	OCI_IO_WRITE_BPS,
+	OCI_IO_READ_IOPS,
+	OCI_IO_WRITE_IOPS
+};
+
+struct oci_io {
+	enum oci_io_kind kind;
+	int64_t major, minor;
+	uint64_t value;
+};
+
+struct oci_hugepages {
+	const char *size; /* 2MB */
+	uint64_t limit;	  /* bytes */
 };
 
 /* linux.resources; has_*: it was there. Limits of -1 mean none. */
 struct oci_resources {
 	bool has_memory_limit, has_memory_reservation, has_memory_swap, has_pids, has_cpu_shares,
-		has_cpu_quota, has_cpu_period, has_blkio_weight;
-	int64_t memory_limit, memory_reservation, memory_swap, pids, cpu_quota;
-	uint64_t cpu_shares, cpu_period;
+		has_cpu_quota, has_cpu_period, has_cpu_burst, has_cpu_idle, has_blkio_weight,
+		has_swappiness;
+	int64_t memory_limit, memory_reservation, memory_swap, pids, cpu_quota, cpu_idle;
+	uint64_t cpu_shares, cpu_period, cpu_burst;
 	uint16_t blkio_weight;
+	uint8_t swappiness;	  /* cgroup v1 only; the guest itself never swaps */
+	bool check_before_update; /* `update` refuses a memory limit below what is used */
 	const char *cpuset_cpus, *cpuset_mems; /* NULL: none */
-	struct oci_pairs unified;
-	/* What else was there, for those who look: hugepageLimits, network, rdma, devices. */
-	struct json_object *json;
+	size_t ios, hugepages;
+	struct oci_io *io;
+	struct oci_hugepages *hugepage;
+	struct oci_pairs unified; /* files of cgroup v2: the keys have no slash in them */
+	bool all_devices;	  /* the device rules allow everything: --privileged */
+	struct json_object *json; /* the section, or NULL */
 };
 
 /* What the machine is to be: annotations under "microvm.", and the section "vm". */
 struct oci_vm {
 	const char *kernel, *kernel_parameters, *hw, *initrd; /* NULL: not said */
-	unsigned cpus, workers;				      /* 0: not said */
-	uint64_t memory;				      /* bytes; 0: not said */
+	const char *modules, *cache; /* as `microvm run` has them; NULL: not said */
+	const char *image;	/* a raw image with the root file system; NULL: root.path has it */
+	unsigned cpus, workers; /* 0: not said */
+	uint64_t memory;	/* bytes; 0: not said */
 };
 
 struct oci_config {
@@ -144,6 +176,7 @@ struct oci_config {
 	struct oci_pairs sysctl, annotations;
 	struct oci_strings masked_paths, readonly_paths;
 	const char *rootfs_propagation; /* NULL: not said */
+	/* Those to be made in the guest, which has what is behind them; the rest was refused. */
 	size_t devices;
 	struct oci_device *device;
 	struct json_object *seccomp; /* linux.seccomp, or NULL; oci/seccomp.h */
@@ -151,6 +184,9 @@ struct oci_config {
 	struct oci_hooks prestart, create_runtime, create_container, start_container, poststart,
 		poststop;
 	struct oci_vm vm;
+	struct json_object *defaults; /* the file of oci_config_machine(), or NULL */
+	/* One line each: what is different in a machine, but no reason to refuse. */
+	struct oci_strings warnings;
 };
 
 /*
@@ -164,11 +200,35 @@ int oci_config_parse(
 	struct oci_config **out, const char *name, const char *text, size_t len, struct error *err);
 void oci_config_free(struct oci_config *config); /* NULL is allowed */
 
+/*
+ * Complete config->vm, which has what annotations and the section "vm" say, by what linux.resources
+ * says and then by the file @path (NULL: /etc/microvm/config.json; it may be missing, and a path
+ * that was given may not). What is NULL or 0 then is for the runtime's own defaults. Once only.
+ */
+int oci_config_machine(struct oci_config *config, const char *path, struct error *err);
+
+/* "network", as the configuration has it. */
+const char *oci_namespace_name(enum oci_namespace ns);
+/* The number of CAP_NAME or NAME, in any case of letters, or -EINVAL; and the NAME of a number. */
+int oci_capability(const char *name);
+const char *oci_capability_name(unsigned number);
+
 /* A process of its own, for `exec --process FILE`. Freed by oci_process_free(). */
 int oci_process_read(
 	struct oci_process **out, struct json_object **json, const char *path, struct error *err);
+/* The same for text already in memory. */
+int oci_process_parse(struct oci_process **out, struct json_object **json, const char *name,
+	const char *text, size_t len, struct error *err);
 void oci_process_free(struct oci_process *process, struct json_object *json);
+/*
+ * What a process of an exec takes over from the container's own, where it does not say otherwise:
+ * capabilities, limits, no_new_privs, oom_score_adj, labels. Points into @container then.
+ */
+void oci_process_inherit(struct oci_process *process, const struct oci_process *container);
 
-/* linux.resources alone, for `update --resources FILE` ("-": standard input). */
+/*
+ * linux.resources alone, for `update --resources FILE` ("-": standard input). All memory goes with
+ * json_object_put(*json).
+ */
 int oci_resources_read(
 	struct oci_resources *out, struct json_object **json, const char *path, struct error *err);

@@ -1,0 +1,141 @@
+/*
+ * linux.devices (config-linux.md, "Devices"). The guest's kernel has the devices that every
+ * container is promised; what else the host has stays with the host.
+ */
+#include "oci/config_internal.h"
+
+#include "util/macros.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const struct {
+	unsigned major, minor;
+} guest_devices[] = {
+	{ 1, 3 },    /* null */
+	{ 1, 5 },    /* zero */
+	{ 1, 7 },    /* full */
+	{ 1, 8 },    /* random */
+	{ 1, 9 },    /* urandom */
+	{ 5, 0 },    /* tty */
+	{ 5, 1 },    /* console */
+	{ 5, 2 },    /* ptmx */
+	{ 10, 200 }, /* net/tun */
+	{ 10, 229 }, /* fuse */
+};
+
+static bool guest_has(const struct oci_device *device)
+{
+	if (device->type == 'p')
+		return true;
+	if (device->type == 'b')
+		return false;
+	for (unsigned i = 0; i < ARRAY_SIZE(guest_devices); i++)
+		if (device->major == guest_devices[i].major &&
+			device->minor == guest_devices[i].minor)
+			return true;
+	return false;
+}
+
+static int read_device(struct cfg *cfg, struct json_object *in, struct oci_device *device)
+{
+	const char *type = "";
+	int64_t mode = 0666;
+	bool has = true;
+	int r;
+
+	if ((r = cfg_need(cfg, in, "type")) < 0 || (r = cfg_need(cfg, in, "path")) < 0 ||
+		(r = cfg_string(cfg, in, "type", &type)) < 0 ||
+		(r = cfg_string(cfg, in, "path", &device->path)) < 0 ||
+		(r = cfg_int(cfg, in, "fileMode", 0, 0177777, &mode, &device->has_mode)) < 0 ||
+		(r = cfg_u32(cfg, in, "uid", &device->uid)) < 0 ||
+		(r = cfg_u32(cfg, in, "gid", &device->gid)) < 0)
+		return r;
+	if (strlen(type) != 1 || !strchr("cbup", *type))
+		return cfg_fail(cfg, "type", "'%s' is not a kind of device", type);
+	if (device->path[0] != '/')
+		return cfg_fail(cfg, "path", "'%s' is not an absolute path", device->path);
+	device->type = *type;
+	device->mode = (uint32_t)mode & 07777;
+	if (*type == 'p')
+		return 0;
+	if ((r = cfg_int(cfg, in, "major", 0, UINT32_MAX, &device->major, &has)) < 0)
+		return r;
+	if (!has)
+		return cfg_fail(cfg, "major", "is missing");
+	if ((r = cfg_int(cfg, in, "minor", 0, UINT32_MAX, &device->minor, &has)) < 0)
+		return r;
+	return has ? 0 : cfg_fail(cfg, "minor", "is missing");
+}
+
+/*
+ * Whether the rules, in their order, end with everything being allowed: what --privileged asks for,
+ * which also lists every device of the host.
+ */
+int config_device_rules(struct cfg *cfg, struct json_object *resources, struct oci_resources *out)
+{
+	struct json_object *array = NULL, *item;
+	size_t count;
+	int r = cfg_array(cfg, resources, "devices", &array, &count);
+
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		const char *type = "a", *access = "rwm";
+		int64_t major = -1, minor = -1;
+		bool allow = false;
+		size_t mark;
+
+		if ((r = cfg_item(cfg, array, "devices", i, &item)) < 0)
+			return r;
+		mark = cfg_enter_item(cfg, "devices", i);
+		if ((r = cfg_need(cfg, item, "allow")) < 0 ||
+			(r = cfg_bool(cfg, item, "allow", &allow)) < 0 ||
+			(r = cfg_string(cfg, item, "type", &type)) < 0 ||
+			(r = cfg_string(cfg, item, "access", &access)) < 0 ||
+			(r = cfg_int(cfg, item, "major", -1, UINT32_MAX, &major, NULL)) < 0 ||
+			(r = cfg_int(cfg, item, "minor", -1, UINT32_MAX, &minor, NULL)) < 0)
+			return r;
+		if (*type && (strlen(type) != 1 || !strchr("abcu", *type)))
+			return cfg_fail(cfg, "type", "'%s' is not a kind of device", type);
+		if (strspn(access, "rwm") != strlen(access))
+			return cfg_fail(cfg, "access", "'%s' is not made of r, w and m", access);
+		if ((!*type || *type == 'a') && major < 0 && minor < 0 && strchr(access, 'r') &&
+			strchr(access, 'w'))
+			out->all_devices = allow;
+		cfg_leave(cfg, mark);
+	}
+	return r;
+}
+
+int config_devices(struct cfg *cfg, struct json_object *in, struct oci_config *out)
+{
+	struct json_object *array = NULL, *item;
+	size_t count;
+	int r = cfg_array(cfg, in, "devices", &array, &count);
+
+	if (r < 0)
+		return r;
+	out->device = cfg_alloc(cfg, count, sizeof(*out->device));
+	if (!out->device)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
+		struct oci_device *device = &out->device[out->devices];
+		size_t mark;
+
+		r = cfg_item(cfg, array, "devices", i, &item);
+		if (r < 0)
+			return r;
+		mark = cfg_enter_item(cfg, "devices", i);
+		*device = (struct oci_device){ 0 };
+		r = read_device(cfg, item, device);
+		if (r < 0)
+			return r;
+		if (guest_has(device))
+			out->devices++;
+		else if (!out->resources.all_devices)
+			return cfg_fail(cfg, "path",
+				"%s: a device of the host cannot be passed into a machine",
+				device->path);
+		cfg_leave(cfg, mark);
+	}
+	return 0;
+}

@@ -1,0 +1,276 @@
+/* linux (config-linux.md), without its devices and resources. */
+#include "oci/config_internal.h"
+
+#include "util/macros.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const char *const namespace_names[OCI_NAMESPACES] = {
+	[OCI_NS_PID] = "pid",
+	[OCI_NS_NETWORK] = "network",
+	[OCI_NS_MOUNT] = "mount",
+	[OCI_NS_IPC] = "ipc",
+	[OCI_NS_UTS] = "uts",
+	[OCI_NS_USER] = "user",
+	[OCI_NS_CGROUP] = "cgroup",
+	[OCI_NS_TIME] = "time",
+};
+
+const char *oci_namespace_name(enum oci_namespace ns)
+{
+	return namespace_names[ns];
+}
+
+static int read_namespace(struct cfg *cfg, struct json_object *in, struct oci_config *out)
+{
+	const char *type = "", *path = NULL;
+	unsigned i = 0;
+	int r;
+
+	if ((r = cfg_need(cfg, in, "type")) < 0 || (r = cfg_string(cfg, in, "type", &type)) < 0 ||
+		(r = cfg_string(cfg, in, "path", &path)) < 0)
+		return r;
+	while (i < OCI_NAMESPACES && strcmp(type, namespace_names[i]))
+		i++;
+	if (i == OCI_NAMESPACES)
+		return cfg_fail(cfg, "type", "'%s' is no namespace that is known here", type);
+	if (out->ns[i].present)
+		return cfg_fail(cfg, "type", "'%s' is there twice", type);
+	if (path && *path && *path != '/')
+		return cfg_fail(cfg, "path", "'%s' is not an absolute path", path);
+	out->ns[i].present = true;
+	out->ns[i].path = path && *path ? path : NULL;
+	if (out->ns[i].path && i == OCI_NS_PID)
+		return cfg_fail(cfg, "path",
+			"a machine has processes of its own and cannot be among another "
+			"container's; use a new pid namespace");
+	if (out->ns[i].path && i == OCI_NS_TIME)
+		return cfg_fail(cfg, "path", "a machine has clocks of its own");
+	/* Containers of one pod are told to share it, and most never use it: no reason to refuse. */
+	if (out->ns[i].path && i == OCI_NS_IPC)
+		return cfg_warn(cfg, "path",
+			"System V IPC and message queues are not shared between machines");
+	return 0;
+}
+
+/* What it means that a namespace is not there: the host's own. */
+static int check_absent(struct cfg *cfg, const struct oci_config *out)
+{
+	if (!out->ns[OCI_NS_PID].present)
+		return cfg_fail(cfg, "namespaces",
+			"no pid namespace: a machine has processes of its own and cannot be among "
+			"the host's (--pid=host)");
+	if (!out->ns[OCI_NS_NETWORK].present)
+		return cfg_fail(cfg, "namespaces",
+			"no network namespace: a machine has network cards of its own and cannot "
+			"use the host's as they are (--network=host); use a bridge, or pasta");
+	if (!out->ns[OCI_NS_IPC].present)
+		return cfg_fail(cfg, "namespaces",
+			"no ipc namespace: System V IPC and message queues of the host cannot be "
+			"reached from a machine (--ipc=host)");
+	return 0;
+}
+
+static int read_namespaces(struct cfg *cfg, struct json_object *in, struct oci_config *out)
+{
+	struct json_object *array = NULL, *item;
+	size_t count;
+	int r = cfg_array(cfg, in, "namespaces", &array, &count);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < count; i++) {
+		size_t mark;
+
+		r = cfg_item(cfg, array, "namespaces", i, &item);
+		if (r < 0)
+			return r;
+		mark = cfg_enter_item(cfg, "namespaces", i);
+		r = read_namespace(cfg, item, out);
+		if (r < 0)
+			return r;
+		cfg_leave(cfg, mark);
+	}
+	return check_absent(cfg, out);
+}
+
+static int read_id_map(struct cfg *cfg, struct json_object *in, struct oci_id_map *map)
+{
+	int r;
+
+	if ((r = cfg_need(cfg, in, "containerID")) < 0 || (r = cfg_need(cfg, in, "hostID")) < 0 ||
+		(r = cfg_need(cfg, in, "size")) < 0 ||
+		(r = cfg_u32(cfg, in, "containerID", &map->container)) < 0 ||
+		(r = cfg_u32(cfg, in, "hostID", &map->host)) < 0 ||
+		(r = cfg_u32(cfg, in, "size", &map->size)) < 0)
+		return r;
+	if (!map->size)
+		return cfg_fail(cfg, "size", "is 0");
+	if ((uint64_t)map->container + map->size > UINT32_MAX ||
+		(uint64_t)map->host + map->size > UINT32_MAX)
+		return cfg_fail(cfg, "size", "goes beyond the last id");
+	return 0;
+}
+
+static int read_id_maps(struct cfg *cfg, struct json_object *in, const char *key,
+	struct oci_id_map **maps, size_t *maps_count)
+{
+	struct json_object *array = NULL, *item;
+	size_t count;
+	int r = cfg_array(cfg, in, key, &array, &count);
+
+	if (r < 0)
+		return r;
+	*maps = cfg_alloc(cfg, count, sizeof(**maps));
+	if (!*maps)
+		return -ENOMEM;
+	for (; *maps_count < count; ++*maps_count) {
+		size_t mark;
+
+		r = cfg_item(cfg, array, key, *maps_count, &item);
+		if (r < 0)
+			return r;
+		mark = cfg_enter_item(cfg, key, *maps_count);
+		r = read_id_map(cfg, item, &(*maps)[*maps_count]);
+		if (r < 0)
+			return r;
+		cfg_leave(cfg, mark);
+	}
+	return 0;
+}
+
+static int read_user_namespace(struct cfg *cfg, struct json_object *in, struct oci_config *out)
+{
+	bool present = out->ns[OCI_NS_USER].present, joined = out->ns[OCI_NS_USER].path;
+	int r;
+
+	if ((r = read_id_maps(cfg, in, "uidMappings", &out->uid_map, &out->uid_maps)) < 0 ||
+		(r = read_id_maps(cfg, in, "gidMappings", &out->gid_map, &out->gid_maps)) < 0)
+		return r;
+	if ((out->uid_maps || out->gid_maps) && !present)
+		return cfg_fail(cfg, "uidMappings", "there is no user namespace in namespaces");
+	if (present && !joined && !out->uid_maps)
+		return cfg_fail(cfg, "uidMappings", "is missing: a user namespace needs it");
+	if (present && !joined && !out->gid_maps)
+		return cfg_fail(cfg, "gidMappings", "is missing: a user namespace needs it");
+	return 0;
+}
+
+static int read_sysctl(struct cfg *cfg, struct json_object *in, struct oci_config *out)
+{
+	int r = cfg_pairs(cfg, in, "sysctl", &out->sysctl);
+
+	for (size_t i = 0; r == 0 && i < out->sysctl.count; i++) {
+		const char *name = out->sysctl.list[i].key;
+
+		if (!*name || strspn(name, "./") || strstr(name, "..") || strstr(name, "/.") ||
+			strstr(name, "./") || strstr(name, "//"))
+			r = cfg_fail(cfg, "sysctl", "'%s' is not the name of a setting", name);
+	}
+	return r;
+}
+
+static int read_paths(
+	struct cfg *cfg, struct json_object *in, const char *key, struct oci_strings *out)
+{
+	int r = cfg_strings(cfg, in, key, out);
+
+	for (size_t i = 0; r == 0 && i < out->count; i++)
+		if (out->list[i][0] != '/')
+			r = cfg_fail(cfg, key, "'%s' is not an absolute path", out->list[i]);
+	return r;
+}
+
+static int read_propagation(struct cfg *cfg, struct json_object *in, struct oci_config *out)
+{
+	static const char *const names[] = { "private", "rprivate", "slave", "rslave", "shared",
+		"rshared", "unbindable", "runbindable" };
+	int r = cfg_string(cfg, in, "rootfsPropagation", &out->rootfs_propagation);
+
+	if (r < 0 || !out->rootfs_propagation)
+		return r;
+	if (!*out->rootfs_propagation) {
+		out->rootfs_propagation = NULL;
+		return 0;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+		if (!strcmp(out->rootfs_propagation, names[i]))
+			return 0;
+	return cfg_fail(cfg, "rootfsPropagation", "'%s' is not a way of propagation",
+		out->rootfs_propagation);
+}
+
+static int check_personality(struct cfg *cfg, struct json_object *in)
+{
+	struct json_object *personality = NULL;
+	struct oci_strings flags = { 0 };
+	const char *domain = "";
+	int r;
+
+	if ((r = cfg_object(cfg, in, "personality", &personality)) < 0 || !personality)
+		return r;
+	if ((r = cfg_string(cfg, personality, "domain", &domain)) < 0 ||
+		(r = cfg_strings(cfg, personality, "flags", &flags)) < 0)
+		return r;
+	if (strcmp(domain, "LINUX"))
+		return cfg_fail(cfg, "personality.domain",
+			"'%s': the machine's kernel runs programs as LINUX only", domain);
+	return flags.count ? cfg_fail(cfg, "personality.flags", "no flags are known") : 0;
+}
+
+/* What cannot be, or is not done by this runtime. */
+static int refuse_others(struct cfg *cfg, struct json_object *in)
+{
+	struct json_object *offsets = NULL;
+	int r;
+
+	if ((r = check_personality(cfg, in)) < 0 ||
+		(r = cfg_object(cfg, in, "timeOffsets", &offsets)) < 0)
+		return r;
+	if (offsets && json_object_object_length(offsets))
+		return cfg_fail(cfg, "timeOffsets",
+			"a machine's clocks begin when it boots and cannot be shifted");
+	if ((r = cfg_refuse(cfg, in, "intelRdt",
+		     "shares of the processor's cache are not set up for machines")) < 0 ||
+		(r = cfg_refuse(cfg, in, "memoryPolicy",
+			 "the machine has one memory node; use linux.resources.cpu.mems")) < 0)
+		return r;
+	return cfg_refuse(cfg, in, "netDevices",
+		"a network interface of the host cannot be moved into a machine");
+}
+
+int config_linux(struct cfg *cfg, struct json_object *in, struct oci_config *out)
+{
+	struct json_object *section = NULL, *resources = NULL;
+	size_t mark, resources_mark;
+	int r = cfg_object(cfg, in, "linux", &section);
+
+	if (r < 0)
+		return r;
+	mark = cfg_enter(cfg, "linux");
+	if ((r = read_namespaces(cfg, section, out)) < 0 ||
+		(r = read_user_namespace(cfg, section, out)) < 0 ||
+		(r = cfg_string(cfg, section, "cgroupsPath", &out->cgroups_path)) < 0 ||
+		(r = cfg_object(cfg, section, "resources", &resources)) < 0)
+		return r;
+	resources_mark = cfg_enter(cfg, "resources");
+	if ((r = config_resources(cfg, resources, &out->resources)) < 0)
+		return r;
+	cfg_leave(cfg, resources_mark);
+	if ((r = config_devices(cfg, section, out)) < 0 ||
+		(r = read_sysctl(cfg, section, out)) < 0 ||
+		(r = read_paths(cfg, section, "maskedPaths", &out->masked_paths)) < 0 ||
+		(r = read_paths(cfg, section, "readonlyPaths", &out->readonly_paths)) < 0 ||
+		(r = read_propagation(cfg, section, out)) < 0 ||
+		(r = cfg_object(cfg, section, "seccomp", &out->seccomp)) < 0 ||
+		(r = cfg_string(cfg, section, "mountLabel", &out->mount_label)) < 0 ||
+		(r = refuse_others(cfg, section)) < 0)
+		return r;
+	if (out->cgroups_path && !*out->cgroups_path)
+		out->cgroups_path = NULL;
+	if (out->mount_label && !*out->mount_label)
+		out->mount_label = NULL;
+	cfg_leave(cfg, mark);
+	return 0;
+}
