@@ -339,10 +339,13 @@ long mounts_file(struct setup *setup, const struct message_file *file, struct te
 	if (file->flags & AGENT_FILE_OVER) {
 		err = hide_behind(setup, file);
 	} else {
+		err = write_all(file->path, O_TRUNC | O_NOFOLLOW | O_NONBLOCK, file);
 		/* Not into what a link leads to: /etc/resolv.conf is often one, to nowhere yet. */
-		make_folders(file->path, false);
-		sys_unlink(file->path);
-		err = write_all(file->path, O_EXCL | O_NOFOLLOW, file);
+		if (err < 0) {
+			make_folders(file->path, false);
+			sys_unlink(file->path);
+			err = write_all(file->path, O_EXCL | O_NOFOLLOW, file);
+		}
 	}
 	if (err == 0 || file->flags & AGENT_FILE_TRY)
 		return 0;
