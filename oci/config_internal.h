@@ -30,6 +30,9 @@ struct cfg {
 
 /* Parse @len bytes at @text into cfg->root, which must be an object; the caller puts the root. */
 int cfg_parse(struct cfg *cfg, const char *text, size_t len);
+/* For a part of a document that was parsed before: memory of its own, to be freed at the end. */
+int cfg_scratch(struct cfg *cfg);
+void cfg_scratch_free(struct cfg *cfg);
 /* All of @path ("-": standard input), with a NUL behind it; the caller frees it. NULL with err. */
 char *cfg_read(const char *name, const char *path, size_t *len, struct error *err);
 

@@ -34,6 +34,18 @@ static void forget(struct json_object *root, void *userdata)
 	free(memory);
 }
 
+int cfg_scratch(struct cfg *cfg)
+{
+	cfg->memory = calloc(1, sizeof(*cfg->memory));
+	return cfg->memory ? 0 : error_set(cfg->err, ERROR_HOST, ENOMEM, "out of memory");
+}
+
+void cfg_scratch_free(struct cfg *cfg)
+{
+	forget(NULL, cfg->memory);
+	cfg->memory = NULL;
+}
+
 void *cfg_alloc(struct cfg *cfg, size_t n, size_t size)
 {
 	struct cfg_block *block;

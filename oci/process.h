@@ -1,0 +1,25 @@
+/*
+ * A process of the configuration as the guest is to be told of it (agent/agent.h).
+ */
+#pragma once
+
+#include "agent/agent.h"
+#include "oci/config.h"
+#include "oci/seccomp.h"
+
+/* What an agent_process points at beside the configuration. Freed by oci_agent_extra_free(). */
+struct oci_agent_extra {
+	struct agent_rlimit *rlimits;
+	struct oci_filter filter;
+};
+
+/*
+ * Fill *@out from @process, with the filter of @seccomp (linux.seccomp, or NULL). It points into
+ * @process and *@keep, which must outlive it. Two flags are left to the caller, who knows:
+ * AGENT_START_STDIN, and AGENT_START_MAKE_CWD (a container's first process has its directory made
+ * if it is missing, that of an exec has not). ERROR_USAGE for what the protocol has no room for;
+ * *@keep is empty then.
+ */
+int oci_process_to_agent(const struct oci_process *process, struct json_object *seccomp,
+	struct agent_process *out, struct oci_agent_extra *keep, struct error *err);
+void oci_agent_extra_free(struct oci_agent_extra *keep);
