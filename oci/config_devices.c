@@ -24,7 +24,7 @@ static const struct {
 	{ 10, 229 }, /* fuse */
 };
 
-static bool guest_has(const struct oci_device *device)
+bool config_guest_has(const struct oci_device *device)
 {
 	if (device->type == 'p')
 		return true;
@@ -129,7 +129,7 @@ int config_devices(struct cfg *cfg, struct json_object *in, struct oci_config *o
 		r = read_device(cfg, item, device);
 		if (r < 0)
 			return r;
-		if (guest_has(device))
+		if (config_guest_has(device))
 			out->devices++;
 		else if (!out->resources.all_devices)
 			return cfg_fail(cfg, "path",
