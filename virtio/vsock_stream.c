@@ -12,7 +12,8 @@
 
 enum {
 	SHUT_BOTH = VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND,
-	FIRST_PORT = 1 << 30 /* of those that programs of the host get */
+	FIRST_PORT = 1 << 30, /* of those that programs of the host get */
+	FULL_SHARE = 256 * KIB
 };
 
 /* ---- the table ---- */
@@ -61,8 +62,17 @@ uint32_t stream_free_port(struct vsock *v, uint32_t guest_port)
 static uint32_t share(const struct vsock *v)
 {
 	if (v->streams < 128)
-		return 256 * KIB;
+		return FULL_SHARE;
 	return v->streams < 1024 ? 64 * KIB : 16 * KIB;
+}
+
+/* The kernel's buffer of a socket holds about a full share; where that would be too much, less. */
+static void limit_socket(int fd, uint32_t bytes)
+{
+	int half = (int)bytes / 2; /* the kernel doubles it */
+
+	if (bytes < FULL_SHARE)
+		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &half, sizeof(half));
 }
 
 /* ---- credit ---- */
@@ -388,6 +398,7 @@ struct stream *stream_new(struct vsock *v, int fd, enum stream_state state, uint
 	s->owed = owed;
 	s->batch = 1;
 	s->buf_alloc = share(v);
+	limit_socket(fd, s->buf_alloc);
 	/* What the socket already has is told as an event, too. */
 	if (vsock_socket_watch(v->host, &s->sock) < 0) {
 		close(fd);

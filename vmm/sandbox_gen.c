@@ -149,6 +149,14 @@ static void allow_open_readonly(scmp_filter_ctx ctx)
 		"openat");
 }
 
+/* How much the kernel holds for a stream: less where there are many. */
+static void allow_send_buffer(scmp_filter_ctx ctx)
+{
+	check(seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2,
+		      SCMP_A1(SCMP_CMP_EQ, SOL_SOCKET), SCMP_A2(SCMP_CMP_EQ, SO_SNDBUF)),
+		"setsockopt");
+}
+
 static void allow_unix_socket(scmp_filter_ctx ctx)
 {
 	check(seccomp_rule_add(
@@ -219,10 +227,12 @@ int main(void)
 
 	ctx = begin();
 	allow(ctx, vsock_calls);
+	allow_send_buffer(ctx);
 	print_filter(ctx, "filter_vsock");
 
 	ctx = begin();
 	allow(ctx, vsock_calls);
+	allow_send_buffer(ctx);
 	allow(ctx, vsock_connect_calls);
 	allow_unix_socket(ctx);
 	print_filter(ctx, "filter_vsock_connect");

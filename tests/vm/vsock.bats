@@ -154,3 +154,33 @@ much_both_ways() {
 	wait "${servers[0]}"
 	has "$(sha256sum <"$BATS_TEST_TMPDIR/served1000")"
 }
+
+# Streams of every kind, by a build that watches itself: it must have nothing to say.
+watched() {
+	quick_kernel
+	with_streams
+	serve 1000 echo
+	serve 1001 count
+	serve 1002 hold "$BATS_TEST_TMPDIR/go"
+	LIMIT=300s start_guest "$go streams many vsock:1000 100 20000; streams pipe vsock:999 2>/dev/null
+		streams pipe vsock:1001 </dev/zero >/dev/null & sleep 1; kill -9 \$!
+		head -c 1000000 /dev/zero | streams pipe vsock:1002 & streams echo vsock:2000 100 2>&1; wait" "${options[@]}"
+	await_word ready
+	[ "$("$streams" many "2000@$door" 100 20000)" = "100 streams" ]
+	touch "$BATS_TEST_TMPDIR/go"
+	end_guest
+	[ "$status" = 0 ]
+	has "100 streams"
+	[ "$(wc -c <"$BATS_TEST_TMPDIR/served1002")" = 1000000 ]
+	[ ! -s "$log" ]
+}
+
+@test "addresses and undefined behaviour" {
+	VMM=$MICROVM_ASAN
+	watched
+}
+
+@test "threads" {
+	VMM=$MICROVM_TSAN
+	watched
+}

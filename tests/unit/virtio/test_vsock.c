@@ -651,8 +651,18 @@ static void test_many_streams(void **state)
 	int fd[STREAMS];
 
 	plug_start(p, 16);
-	for (uint32_t i = 0; i < STREAMS; i++)
+	for (uint32_t i = 0; i < STREAMS; i++) {
+		struct stream *s;
+		int room;
+		socklen_t len = sizeof(room);
+
 		fd[i] = plug_connect(p, 2000 + i);
+		/* The more there are, the less each may make us, and the kernel, hold. */
+		s = stream_find(vsock_of(p->device), PLUG_SERVED, 2000 + i);
+		assert_int_equal(getsockopt(s->sock.fd, SOL_SOCKET, SO_SNDBUF, &room, &len), 0);
+		assert_int_equal(s->buf_alloc, i < 128 ? 262144 : i < 1024 ? 65536 : 16384);
+		assert_true(room <= (int)s->buf_alloc);
+	}
 	for (uint32_t i = 0; i < STREAMS; i++) {
 		plug_send(p, 2000 + i, PLUG_SERVED, VIRTIO_VSOCK_OP_RW, &i, sizeof(i));
 		assert_int_equal(write(fd[i], &i, sizeof(i)), sizeof(i));
