@@ -198,6 +198,9 @@ uint32_t fs_gid_to_host(const struct fs_server *s, uint32_t gid);
 bool fs_ids_root(void);
 uint64_t fs_ids_needed(void);
 
+/* wall.c. The calling thread: nothing outside of the directory from here on. */
+int fs_wall(struct fs_server *s);
+
 /* lock.c */
 void fs_locks_drop(struct fs_server *s, struct fs_node *node, uint64_t owner);
 void fs_locks_drop_all(struct fs_server *s, struct fs_node *node);

@@ -192,6 +192,8 @@ uint64_t fs_server_capabilities(const struct fs_server *s)
 
 int fs_server_enter(struct fs_server *s)
 {
+	int r;
+
 	/* Mask and working directory are this thread's own from here on. */
 	if (unshare(CLONE_FS) < 0)
 		return -errno;
@@ -199,5 +201,6 @@ int fs_server_enter(struct fs_server *s)
 	/* Calls that only take a path reach a node by its descriptor's number. */
 	if (fchdir(s->proc_fd) < 0)
 		return -errno;
-	return fs_ids_enter(s);
+	r = fs_ids_enter(s);
+	return r < 0 ? r : fs_wall(s);
 }

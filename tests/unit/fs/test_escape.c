@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 static int setup(void **state)
@@ -265,6 +266,55 @@ static void test_kernel_interfaces(void **state)
 	assert_int_equal(umount2(rig_path(rig, "share/proc"), MNT_DETACH), 0);
 }
 
+/* The serving thread itself, taken over: the kernel holds it. */
+static void break_out(struct rig *rig)
+{
+	char inside[128], outside[128], moved[128];
+	int out = open(rig->top, O_PATH);
+
+	snprintf(inside, sizeof(inside), "%s/share/new", rig->top);
+	snprintf(outside, sizeof(outside), "%s/new", rig->top);
+	snprintf(moved, sizeof(moved), "%s/share/moved", rig->top);
+	assert_int_equal(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	/* One of this process: its /proc/self/fd would be the parent's. */
+	fs_server_close(rig->server);
+	rig_open_path(rig, rig_path(rig, "share"), false, FS_CACHE_AUTO);
+	assert_true(open(inside, O_CREAT | O_RDWR, 0600) >= 0);
+	assert_int_equal(rename(inside, moved), 0);
+	if (open(outside, O_CREAT | O_RDWR, 0600) >= 0)
+		_exit(77); /* no Landlock here */
+	assert_int_equal(openat(out, "secret", O_RDONLY), -1);
+	assert_int_equal(openat(out, "secret", O_WRONLY), -1);
+	assert_int_equal(rename(moved, outside), -1);
+	assert_int_equal(unlinkat(out, "secret", 0), -1);
+	assert_int_equal(mkdirat(out, "d", 0700), -1);
+	assert_int_equal(open("/etc/passwd", O_RDONLY), -1);
+	/* And the server goes on as ever. */
+	assert_true(rig_open_file(rig, rig_walk(rig, "moved"), O_RDWR | O_TRUNC));
+	assert_true(rig_create(rig, 1, "a", O_RDWR, 0600, NULL));
+	assert_true(rig_mkdir(rig, 1, "dir", 0755));
+	assert_int_equal(rig_rename(rig, 1, "a", rig_walk(rig, "dir"), "b", 0), 0);
+	assert_int_equal(rig_unlink(rig, rig_walk(rig, "dir"), "b"), 0);
+}
+
+static void test_wall(void **state)
+{
+	struct rig *rig = *state;
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		break_out(rig);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_true(rig_has(rig, "secret", "outside"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -273,6 +323,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_numbers, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_race, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_listing_hides_above, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_wall, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_kernel_interfaces, setup, teardown),
 	};
 
