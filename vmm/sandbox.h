@@ -11,10 +11,12 @@
  *			 registered files of its worker
  *	6. capabilities	 what step 3 kept, dropped by every thread but	sandbox_thread()
  *			 those of SANDBOX_FS
- *	7. seccomp	 one filter for each kind of thread, put on by	sandbox_thread()
+ *	7. Landlock	 the thread of a shared directory opens and	worker_set_begin()
+ *			 changes nothing outside of it
+ *	8. seccomp	 one filter for each kind of thread, put on by	sandbox_thread()
  *			 the thread itself before its first work
  *
- * Privileges only ever shrink; later steps (namespaces, Landlock) go between 1 and 3. Steps 1 to 4
+ * Privileges only ever shrink; later steps (namespaces) go between 1 and 3. Steps 1 to 4
  * run while the process has one thread, so they hold for every later one. What is opened for the
  * set-up alone (kernel, initrd, /dev/kvm) is closed by whoever opened it, before step 2.
  *
@@ -55,5 +57,5 @@ int sandbox_process(uint64_t keep, struct error *err);
  */
 int sandbox_handle_violations(void (*restore)(void), int status, struct error *err);
 
-/* The calling thread. Steps 6 and 7. Returns 0 or -errno. */
+/* The calling thread. Steps 6 and 8. Returns 0 or -errno. */
 int sandbox_thread(enum sandbox_thread kind);
