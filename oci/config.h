@@ -210,6 +210,8 @@ int oci_config_machine(struct oci_config *config, const char *path, struct error
 
 /* "network", as the configuration has it. */
 const char *oci_namespace_name(enum oci_namespace ns);
+/* The @i-th option of mounts that is not the file system's own, or NULL behind the last one. */
+const char *oci_mount_option(unsigned i);
 /* The number of CAP_NAME or NAME, in any case of letters, or -EINVAL; and the NAME of a number. */
 int oci_capability(const char *name);
 const char *oci_capability_name(unsigned number);

@@ -83,6 +83,20 @@ static const char *const guest_types[] = { "proc", "sysfs", "tmpfs", "ramfs", "d
 	"cgroup", "cgroup2", "devtmpfs", "debugfs", "tracefs", "securityfs", "bpf", "hugetlbfs",
 	"configfs", "fusectl" };
 
+const char *oci_mount_option(unsigned i)
+{
+	if (i < ARRAY_SIZE(switches))
+		return switches[i].name;
+	i -= ARRAY_SIZE(switches);
+	if (i < ARRAY_SIZE(passed_over))
+		return passed_over[i];
+	i -= ARRAY_SIZE(passed_over);
+	/* Those that share mounts with the host come last, and are refused. */
+	if (i < ARRAY_SIZE(propagations) - 2)
+		return propagations[i].name;
+	return i == ARRAY_SIZE(propagations) - 2 ? "rbind" : NULL;
+}
+
 static bool is_among(const char *text, const char *const *list, size_t count)
 {
 	for (size_t i = 0; i < count; i++)

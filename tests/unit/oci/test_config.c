@@ -1,4 +1,5 @@
 #include "oci/config.h"
+#include "oci/verbs.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -527,6 +528,38 @@ static void inherit(void **state)
 	oci_config_free(c);
 }
 
+static void spec(void **state)
+{
+	char dir[] = "/tmp/test-oci-spec-XXXXXX", path[64];
+	char *plain[] = { (char[]){ "spec" }, (char[]){ "--bundle" }, dir, NULL };
+	char *rootless[] = { (char[]){ "spec" }, (char[]){ "--rootless" }, (char[]){ "-b" }, dir,
+		NULL };
+	char *wrong[] = { (char[]){ "spec" }, (char[]){ "--what" }, NULL };
+	struct oci_config *c;
+	struct error err = { 0 };
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/config.json", dir);
+	assert_int_equal(oci_spec(3, plain, &err), 0);
+	assert_int_equal(oci_config_read(&c, dir, &err), 0);
+	assert_true(c->process.terminal);
+	assert_int_equal(c->mounts, 7);
+	assert_int_equal(c->warnings.count, 0);
+	oci_config_free(c);
+	assert_true(oci_spec(3, plain, &err) < 0);
+	assert_non_null(strstr(err.msg, "is there already"));
+	unlink(path);
+	assert_int_equal(oci_spec(4, rootless, &err), 0);
+	assert_int_equal(oci_config_read(&c, dir, &err), 0);
+	assert_true(c->ns[OCI_NS_USER].present);
+	assert_int_equal(c->uid_maps, 1);
+	oci_config_free(c);
+	unlink(path);
+	rmdir(dir);
+	assert_true(oci_spec(3, plain, &err) < 0);
+	assert_true(oci_spec(2, wrong, &err) < 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -545,6 +578,7 @@ int main(void)
 		cmocka_unit_test(machine),
 		cmocka_unit_test(files),
 		cmocka_unit_test(inherit),
+		cmocka_unit_test(spec),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
