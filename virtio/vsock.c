@@ -30,7 +30,7 @@
 #endif
 
 /* Descriptors for what is not a stream. */
-enum { FILES_BESIDE = 512 };
+enum { FILES_BESIDE = 512, DRAIN_PAUSE_MS = 5 };
 
 /* ---- queues ---- */
 
@@ -217,26 +217,24 @@ static int64_t now_ms(void)
 	return ts.tv_sec * 1000LL + ts.tv_nsec / 1000000;
 }
 
-/* Write until @end. By main, whose filter knows poll and write; SIGPIPE is ignored. */
-static void drain_one(struct stream *s, int64_t end)
+/*
+ * Write what the socket takes; true if there is more. By main, whose filter knows write and poll;
+ * SIGPIPE is ignored.
+ */
+static bool drain_one(struct stream *s)
 {
 	while (s->buf_used) {
 		uint32_t first = MIN(s->buf_used, s->buf_alloc - s->buf_start);
 		ssize_t n = write(s->sock.fd, s->buf + s->buf_start, first);
-		struct pollfd p = { .fd = s->sock.fd, .events = POLLOUT };
 
-		if (n > 0) {
-			s->buf_start = (s->buf_start + (uint32_t)n) % s->buf_alloc;
-			s->buf_used -= (uint32_t)n;
-		} else if (n < 0 && errno == EAGAIN) {
-			int64_t left = end - now_ms();
-
-			if (left <= 0 || poll(&p, 1, (int)left) <= 0)
-				return;
-		} else if (n == 0 || errno != EINTR) {
-			return;
-		}
+		if (n < 0 && errno == EAGAIN)
+			return true;
+		if (n < 0 && errno != EINTR)
+			return false;
+		s->buf_start = (s->buf_start + (uint32_t)MAX(n, 0)) % s->buf_alloc;
+		s->buf_used -= (uint32_t)MAX(n, 0);
 	}
+	return false;
 }
 
 void virtio_vsock_drain(struct virtio_device *device, int ms)
@@ -244,9 +242,13 @@ void virtio_vsock_drain(struct virtio_device *device, int ms)
 	struct vsock *v = vsock_of(device);
 	int64_t end = now_ms() + ms;
 	struct stream *s;
+	bool more;
 
-	TAILQ_FOREACH(s, &v->left, link)
-	drain_one(s, end);
+	do {
+		more = false;
+		TAILQ_FOREACH(s, &v->left, link)
+		more |= drain_one(s);
+	} while (more && now_ms() < end && poll(NULL, 0, DRAIN_PAUSE_MS) == 0);
 }
 
 void virtio_vsock_destroy(struct virtio_device *device)

@@ -76,6 +76,7 @@ much_both_ways() {
 	serve 1000 echo
 	start_guest "$go ulimit -n 4096; streams many vsock:1000 1000 5000; streams echo vsock:2000 200 2>&1" "${options[@]}"
 	await_word ready
+	[ "$(find "/proc/$vm/fd" -type l | wc -l)" -lt 100 ] # nothing is left of the 1000
 	[ "$("$streams" many "2000@$door" 200 20000)" = "200 streams" ]
 	end_guest
 	has "1000 streams"
@@ -153,6 +154,24 @@ much_both_ways() {
 	end_guest
 	wait "${servers[0]}"
 	has "$(sha256sum <"$BATS_TEST_TMPDIR/served1000")"
+}
+
+@test "the guest's driver goes and comes again" {
+	with_streams
+	serve 1000 echo
+	start_guest "$go for i in 1 2 3; do
+			streams many vsock:1000 5 5000
+			rmmod vmw_vsock_virtio_transport || echo cannot go
+			insmod vmw_vsock_virtio_transport.ko
+		done
+		streams count vsock:2000 2>&1" "${options[@]}"
+	await_word ready
+	[ "$("$streams" pipe "2000@$door" <<<hello)" = '6 bytes' ]
+	end_guest
+	[ "$(grep -c '5 streams' <<<"$output")" = 3 ]
+	[[ $output != *cannot* ]]
+	[ "$status" = 0 ]
+	[ ! -s "$log" ]
 }
 
 # Streams of every kind, by a build that watches itself: it must have nothing to say.
