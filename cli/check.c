@@ -86,6 +86,10 @@ static int check_job(const struct options *o, struct error *err)
 		return wrong(err,
 			"--initrd %s: a machine that runs a command needs the one that microvm makes",
 			o->config.initrd);
+	if (o->job.keep && (o->job.read_only || o->root_read_only))
+		return wrong(err,
+			"--keep is for writes, and the root is to be read-only (%s): leave one out",
+			o->job.read_only ? "--read-only" : "--rootfs ...,ro");
 	if (o->job.keep && o->job.image)
 		return wrong(err,
 			"--keep: the image %s is never written to; copy it first "

@@ -10,15 +10,17 @@
 #include "job/job.h"
 #include "util/log.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { DIAL_MS = 10 * 1000, SIGNAL_PATIENCE = 3 };
+enum { DIAL_MS = 10 * 1000, PAUSE_MS = 100, SIGNAL_PATIENCE = 3 };
 
 static int help(void)
 {
 	printf("usage: microvm exec [OPTION]... NAME -- CMD [ARGUMENT]...\n\n"
-	       "Runs another command in the running machine NAME.\n\n");
+	       "Runs another command in the running machine NAME, which was itself started with one.\n\n");
 	options_print_help(true);
 	printf("\nExit status: the command's; see microvm(1).\n");
 	return fflush(stdout) ? EXIT_INTERNAL : 0;
@@ -26,6 +28,8 @@ static int help(void)
 
 static int status_of_job(const struct job_outcome *outcome)
 {
+	struct error err;
+
 	switch (outcome->end) {
 	case JOB_EXITED:
 		return outcome->status & 0xff;
@@ -34,10 +38,12 @@ static int status_of_job(const struct job_outcome *outcome)
 	case JOB_NO_READER:
 		return EXIT_SIGNAL_BASE + outcome->status;
 	case JOB_FAILED:
-		log_error("%s", outcome->text);
+		error_set(&err, ERROR_MACHINE, EIO, "%s", outcome->text);
+		report(&err);
 		return status_of_failed(outcome->why);
 	default:
-		log_error("the machine has ended: %s", outcome->text);
+		error_set(&err, ERROR_MACHINE, EPIPE, "the machine has ended: %s", outcome->text);
+		report(&err);
 		return EXIT_JOB;
 	}
 }
@@ -68,26 +74,41 @@ static int run(const struct options *o, char **env, int fd, struct error *err)
 	return status;
 }
 
+/* Whoever has just started the machine need not wait for its guest program: that is done here. */
+static int reach(const char *name, struct error *err)
+{
+	struct timespec pause = { .tv_nsec = PAUSE_MS * 1000000L };
+	struct rundir_info info;
+	int fd = -ECONNREFUSED;
+
+	for (int waited = 0; fd == -ECONNREFUSED && waited < DIAL_MS; waited += PAUSE_MS) {
+		if (waited)
+			nanosleep(&pause, NULL);
+		if (rundir_find(&info, name, err) < 0)
+			return -ESRCH;
+		close(info.pidfd);
+		if (access(info.socket, F_OK) < 0)
+			return error_set(err, ERROR_USAGE, ENOENT,
+				"the machine '%s' was started without a command, so nothing in it "
+				"would start another: see `microvm exec --help`",
+				name);
+		fd = agent_dial(info.socket, AGENT_EXEC_PORT, DIAL_MS, err);
+	}
+	if (fd < 0)
+		error_prefix(err, "machine '%s'", name);
+	return fd;
+}
+
 static int exec(const struct options *o, struct error *err)
 {
 	char **env = environment_make(&o->job, NULL, err);
-	struct rundir_info info;
-	int fd, status;
+	int fd = env ? reach(o->job.name, err) : -ENOMEM;
+	int status = EXIT_JOB;
 
-	if (!env || rundir_find(&info, o->job.name, err) < 0) {
+	if (fd < 0)
 		report(err);
-		environment_free(env);
-		return EXIT_JOB;
-	}
-	close(info.pidfd);
-	fd = agent_dial(info.socket, AGENT_EXEC_PORT, DIAL_MS, err);
-	if (fd < 0) {
-		error_prefix(err, "machine '%s'", o->job.name);
-		report(err);
-		status = EXIT_JOB;
-	} else {
+	else
 		status = run(o, env, fd, err);
-	}
 	environment_free(env);
 	return status;
 }

@@ -291,9 +291,11 @@ static int prepare(struct run *run, struct error *err)
 	if (r == 0)
 		r = rundir_create(&run->dir, j->name, err);
 	if (r == 0)
-		r = rundir_describe(
-			run->dir, j->image ? j->image : run->o->root, run->job.process.argv, err);
-	return r == 0 ? add_vsock(run, err) : r;
+		r = add_vsock(run, err);
+	/* Last: whoever finds it finds a machine that can be spoken to. */
+	return r == 0 ? rundir_describe(run->dir, j->image ? j->image : run->o->root,
+				run->job.process.argv, err)
+		      : r;
 }
 
 /* ---- the end ---- */
@@ -319,6 +321,8 @@ static void say_tail(struct machine *machine)
 static int machine_status(struct run *run, struct machine *machine,
 	const struct machine_result *result, const struct job_outcome *outcome)
 {
+	struct error err;
+
 	switch (result->end) {
 	case MACHINE_SIGNALLED:
 	case MACHINE_LEFT:
@@ -328,14 +332,46 @@ static int machine_status(struct run *run, struct machine *machine,
 	default:
 		break;
 	}
-	log_error("the guest ended before its command: it %s%s%s",
+	error_set(&err, ERROR_MACHINE, EPIPE, "the guest ended before its command: it %s%s%s",
 		result->end == MACHINE_PANICKED	     ? "panicked"
 		: result->end == MACHINE_REBOOTED    ? "rebooted"
 		: result->end == MACHINE_POWERED_OFF ? "powered off"
 						     : "gave up",
 		*outcome->text ? ": " : "", outcome->text);
+	report(&err);
 	say_tail(machine);
 	return EXIT_JOB;
+}
+
+/* What the guest calls by its tag is, for a person, an option's value. */
+static void name_share(const struct run *run, const char *text, char *line, size_t size)
+{
+	const char *at = strstr(text, "share");
+	unsigned n = 0;
+	int used = 0;
+
+	if (at && sscanf(at, "share%u%n", &n, &used) == 1 && n < run->c->shares)
+		snprintf(line, size, "%.*s%s%s", (int)(at - text), text, run->c->share[n].source,
+			at + used);
+	else
+		snprintf(line, size, "%s", text);
+}
+
+static int say_failed(const struct run *run, const struct job_outcome *outcome)
+{
+	char line[900];
+	struct error err;
+
+	if (outcome->why != AGENT_FAILED_SETUP)
+		snprintf(line, sizeof(line), "%s", outcome->text);
+	else
+		name_share(run, outcome->text, line, sizeof(line));
+	error_set(&err, ERROR_MACHINE, EIO, "%s%s", line,
+		outcome->why == AGENT_FAILED_SETUP && outcome->status == ENODEV
+			? "; the kernel has no such file system: take another kernel"
+			: "");
+	report(&err);
+	return status_of_failed(outcome->why);
 }
 
 static int job_status(struct run *run, struct machine *machine, const struct machine_result *result,
@@ -349,8 +385,7 @@ static int job_status(struct run *run, struct machine *machine, const struct mac
 	case JOB_NO_READER:
 		return EXIT_SIGNAL_BASE + outcome->status;
 	case JOB_FAILED:
-		log_error("%s", outcome->text);
-		return status_of_failed(outcome->why);
+		return say_failed(run, outcome);
 	case JOB_TIMED_OUT:
 		log_warn("stopped: --timeout ran out after %u.%03u s", run->job.timeout_ms / 1000,
 			run->job.timeout_ms % 1000);

@@ -212,11 +212,14 @@ static int bind_anew(int fd, const struct sockaddr_un *addr)
 {
 	const struct sockaddr *sa = (const struct sockaddr *)addr;
 	_cleanup_close_ int probe = -1;
+	struct stat st;
 
 	if (bind(fd, sa, sizeof(*addr)) == 0)
 		return 0;
 	if (errno != EADDRINUSE)
 		return -errno;
+	if (lstat(addr->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return -EEXIST; /* a file of somebody's: connect() refuses that as well */
 	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (probe < 0 || connect(probe, sa, sizeof(*addr)) == 0 || errno != ECONNREFUSED)
 		return -EADDRINUSE;

@@ -19,17 +19,19 @@ static int put_file(struct job *job, const char *path, const char *text)
 static int name_files(struct job *job)
 {
 	const struct job_config *c = job->config;
-	_cleanup_free_ char *hosts = NULL;
+	_cleanup_free_ char *hosts = NULL, *hostname = NULL;
 	int r;
 
 	if (asprintf(&hosts, "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost\n127.0.1.1\t%s\n",
-		    c->hostname) < 0) {
+		    c->hostname) < 0)
 		hosts = NULL;
+	if (asprintf(&hostname, "%s\n", c->hostname) < 0)
+		hostname = NULL;
+	if (!hosts || !hostname)
 		return -ENOMEM;
-	}
 	r = put_file(job, "/etc/hosts", hosts);
 	if (r == 0)
-		r = put_file(job, "/etc/hostname", c->hostname);
+		r = put_file(job, "/etc/hostname", hostname);
 	if (r == 0 && c->resolv_conf)
 		r = put_file(job, "/etc/resolv.conf", c->resolv_conf);
 	return r;

@@ -35,7 +35,9 @@ static int add(struct machine *m, struct virtio_device *device,
 	if (n == LAYOUT_VIRTIO_MAX) {
 		destroy(device);
 		return error_set(err, ERROR_USAGE, ENOSPC,
-			"too many devices: the machine has interrupts for %d", LAYOUT_VIRTIO_MAX);
+			"too many devices: the machine has interrupts for %d; leave out volumes, "
+			"disks or networks",
+			LAYOUT_VIRTIO_MAX);
 	}
 	m->device[m->devices++] = (struct machine_device){ device, destroy };
 	r = bus_add(&m->vm.mmio, base, VIRTIO_MMIO_WINDOW, &virtio_mmio_ops, device, err);

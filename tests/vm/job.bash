@@ -86,11 +86,12 @@ nothing_left() {
 # What has our name; other things may come and go there.
 temporary() {
 	find /tmp /var/tmp /dev/shm -xdev -maxdepth 1 -name '*microvm*' -o -name '*vm-*' | sort
-	find ~/.cache/microvm ! -name '*.lock' -type f | wc -l
+	ls -A ~/.cache/microvm/*
 }
 
-# What nothing_left compares with; once for a file, after a first job has made what is kept.
+# What nothing_left compares with; once for a file, after a first job has made what is cached.
 remember() {
+	"$MICROVM" run "${mod[@]}" --rootfs "$TREE" -- true </dev/null 3>&-
 	cat /proc/mounts >"$BATS_FILE_TMPDIR/mounts"
 	temporary >"$BATS_FILE_TMPDIR/temporary"
 }
