@@ -1,5 +1,5 @@
 # Loaded by job*.bats beside it: commands in machines of their own.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154 # log, vm, output: guest.bash and the tests
 
 load guest
 
@@ -77,7 +77,7 @@ nothing_left() {
 
 	left=$(pgrep -lx microvm || true)
 	[ -z "$left" ] || { echo "process: $left"; return 1; }
-	left=$(ls -A /run/microvm | grep -vx .lock || true)
+	left=$(find /run/microvm -mindepth 1 ! -name .lock)
 	[ -z "$left" ] || { echo "in /run/microvm: $left"; return 1; }
 	diff "$BATS_FILE_TMPDIR/mounts" /proc/mounts
 	diff "$BATS_FILE_TMPDIR/temporary" <(temporary)
