@@ -104,13 +104,12 @@ static void settle_disks(void)
 	}
 }
 
-static void __attribute__((noreturn)) power_off(const struct supervisor *all, bool outlives)
+/* Whatever is mounted by now, by the host's word or by a process's, may outlive this machine. */
+static void __attribute__((noreturn)) power_off(const struct supervisor *all)
 {
 	kill_all(all);
-	if (outlives) {
-		sys_sync();
-		settle_disks();
-	}
+	sys_sync();
+	settle_disks();
 	/* At once, where the host watches this port; else by whatever the machine has. */
 	sys_report_status(0);
 	sys_power_off();
@@ -144,5 +143,5 @@ void machine_run(void)
 	all->setup_ctx = &setup;
 	network_loopback();
 	supervise_loop(all);
-	power_off(all, setup.outlives);
+	power_off(all);
 }

@@ -150,7 +150,6 @@ long mounts_root(struct setup *setup, const struct message_root *root, struct te
 	if (err < 0)
 		return err;
 	setup->root_becomes_read_only = overlay && read_only;
-	setup->outlives |= !overlay && !read_only;
 	err = sys_chdir(NEWROOT);
 	if (err == 0)
 		err = move_into_root("/dev", "dev", why);
@@ -291,8 +290,6 @@ long mounts_add(struct setup *setup, const struct message_mount *mount, struct t
 	if (err == 0 || sys_access(mount->target) == 0)
 		err = *mount->file ? mount_part(setup, mount)
 				   : mount_at(mount, mount->target, mount->flags);
-	if (err == 0 && strcmp(mount->type, "tmpfs") && !(mount->flags & AGENT_MOUNT_READ_ONLY))
-		setup->outlives = true;
 	if (err == 0 || mount->flags & AGENT_MOUNT_TRY)
 		return 0;
 	say(why, "cannot mount ", *mount->source ? mount->source : mount->type, " on ",

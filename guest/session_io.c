@@ -181,7 +181,7 @@ static void push_input(struct session *s)
 		if (len > input->len)
 			len = input->len;
 		n = sys_write(s->io.in, input->ring + input->at, len);
-		if (n == -EAGAIN)
+		if (n == -EAGAIN || n == 0)
 			return;
 		if (n < 0 && n != -EINTR) {
 			input_closed(s);

@@ -11,7 +11,6 @@ struct setup {
 	int initramfs; /* O_PATH: the folder that was the root before ROOT; -1: ROOT has not come */
 	unsigned hidden;	     /* how many names in it are used */
 	bool root_becomes_read_only; /* at SETUP_DONE */
-	bool outlives; /* something writable is mounted that is there after this machine */
 };
 
 /* As struct supervisor has it; @ctx is a struct setup. */

@@ -124,7 +124,7 @@ static void on_ready(void *ctx)
 	r->ready = true;
 }
 
-static void send_pattern(struct result *r)
+void send_pattern(struct result *r)
 {
 	uint8_t bytes[50000];
 	size_t n;

@@ -39,6 +39,9 @@ struct result {
 	void (*say)(struct result *r);
 };
 
+/* Send what r->to_send asks for and what there is room for; on_started and on_stdin_room do it. */
+void send_pattern(struct result *r);
+
 /* FNV-1a, going on from @sum (0: begin). */
 uint32_t checksum(uint32_t sum, const void *bytes, size_t len);
 

@@ -359,6 +359,29 @@ static void test_interrupt_typed(void **state)
 	result_free(&r);
 }
 
+static void begin_typing(struct result *r)
+{
+	r->to_send = 500000;
+	send_pattern(r);
+}
+
+/* A terminal in raw mode loses nothing either, in whichever direction. */
+static void test_raw_terminal(void **state)
+{
+	struct result r = { .say_when = "go", .say = begin_typing };
+	uint32_t sum = checksum(0, "go\n", 3);
+
+	run_shell(&r, AGENT_START_TERMINAL | AGENT_START_STDIN,
+		"stty raw -echo; echo go; sleep 0.2; head -c 500000");
+	assert_true(r.exited);
+	assert_int_equal(r.sent, 500000);
+	assert_int_equal(r.total[0], 500003);
+	for (size_t i = 0; i < 500000; i++)
+		sum = checksum(sum, (uint8_t[]){ (uint8_t)(i * 2654435761U >> 13) }, 1);
+	assert_int_equal(r.sum[0], sum);
+	result_free(&r);
+}
+
 /* The program closes its terminal and opens it again. */
 static void test_terminal_reopened(void **state)
 {
@@ -519,6 +542,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_resize),
 		cmocka_unit_test(test_end_of_input_typed),
 		cmocka_unit_test(test_interrupt_typed),
+		cmocka_unit_test(test_raw_terminal),
 		cmocka_unit_test(test_terminal_reopened),
 		cmocka_unit_test(test_many_sessions),
 		cmocka_unit_test(test_host_goes_away),
