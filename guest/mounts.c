@@ -242,10 +242,29 @@ static bool is_bind(const struct message_mount *mount)
 	return strcmp(mount->type, "bind") == 0;
 }
 
+/* Of these there is one in the machine, however often it is mounted. */
+static bool is_kernels(const char *type)
+{
+	return strcmp(type, "sysfs") == 0 || strcmp(type, "proc") == 0 ||
+	       strcmp(type, "cgroup2") == 0;
+}
+
+/* Read-only where it is mounted, and not everywhere: the guest program writes there itself. */
+static long mount_kernels(const struct message_mount *mount, const char *target, uint32_t flags)
+{
+	unsigned long wanted = mount_flags(flags);
+	long err = sys_mount(mount->source, target, mount->type, wanted & ~(unsigned long)MS_RDONLY,
+		*mount->options ? mount->options : NULL);
+
+	return err < 0 ? err : sys_mount(NULL, target, NULL, MS_BIND | MS_REMOUNT | wanted, NULL);
+}
+
 static long mount_at(const struct message_mount *mount, const char *target, uint32_t flags)
 {
 	if (is_bind(mount))
 		return bind_mount(mount->source, target, flags);
+	if (flags & AGENT_MOUNT_READ_ONLY && is_kernels(mount->type))
+		return mount_kernels(mount, target, flags);
 	return sys_mount(mount->source, target, mount->type, mount_flags(flags),
 		*mount->options ? mount->options : NULL);
 }

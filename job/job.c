@@ -51,6 +51,8 @@ static void on_started(void *ctx, int pid)
 
 	job->started = true;
 	stdio_begin(job);
+	if (job->config->on_started)
+		job->config->on_started(job->config->ctx);
 }
 
 static size_t on_output(void *ctx, int stream, const void *bytes, size_t len)

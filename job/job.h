@@ -48,6 +48,9 @@ struct job_config {
 	 * is not looked at, and the boot limit does not run.
 	 */
 	bool held;
+	/* The process is there: called once, from the main loop. May be NULL. */
+	void (*on_started)(void *ctx);
+	void *ctx;
 	bool further; /* a session in a guest that runs: all above but process is not looked at */
 	unsigned signals_to; /* AGENT_SIGNAL_*: whom signals are passed on to */
 	unsigned

@@ -60,14 +60,15 @@ static int queue(struct job *job)
 	r = agent_setup_root(a, &c->root);
 	if (r == 0)
 		r = agent_setup_standard(a, c->standard);
+	/* Before /proc/sys may become read-only. */
+	for (unsigned i = 0; i < c->sysctls && r == 0; i++)
+		r = agent_setup_sysctl(a, c->sysctl[i].name, c->sysctl[i].value);
 	for (unsigned i = 0; i < c->mounts && r == 0; i++)
 		r = agent_setup_mount(a, &c->mount[i]);
 	if (r == 0)
 		r = agent_setup_hostname(a, c->hostname);
 	if (r == 0)
 		r = c->own_files ? 0 : name_files(job);
-	for (unsigned i = 0; i < c->sysctls && r == 0; i++)
-		r = agent_setup_sysctl(a, c->sysctl[i].name, c->sysctl[i].value);
 	return r == 0 && !c->held ? finish(job) : r;
 }
 

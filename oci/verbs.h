@@ -1,10 +1,28 @@
-/*
- * The verbs of microvm-oci, one function each: main.c has read the global flags and calls them with
- * the arguments from the verb's own name on (@argv[0]). 0, or a negative errno with one line in @err.
- */
+/* The verbs of microvm-oci. Each is given what stands behind its name and returns the exit status. */
 #pragma once
 
 #include "util/error.h"
+
+#include <stdbool.h>
+
+/* The global flags. */
+struct oci_globals {
+	char *root; /* where states are; never NULL */
+	bool systemd_cgroup;
+	int log_fd; /* of --log, or -1 */
+};
+
+typedef int oci_verb(const struct oci_globals *globals, int argc, char **argv);
+
+oci_verb oci_create, oci_run, oci_start, oci_state_verb, oci_kill, oci_delete, oci_list, oci_exec,
+	oci_ps, oci_pause, oci_resume, oci_update, oci_events;
+
+/* Log @err as an error; returns 1. */
+int oci_report(const struct error *err);
+/* The same for a wrong command line: prints "see microvm-oci VERB --help", too. */
+int oci_usage(const char *verb, const char *usage);
+
+/* ---- verbs that know nothing of containers: 0, or a negative errno with one line in @err ---- */
 
 /* Write a config.json to begin with, as others' `spec` does: spec [--bundle DIR] [--rootless]. */
 int oci_spec(int argc, char **argv, struct error *err);

@@ -1,0 +1,239 @@
+#include "oci/container.h"
+
+#include "oci/console.h"
+#include "util/cleanup.h"
+#include "util/log.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { STATUS_FAILED = 125, STATUS_SIGNAL = 128 };
+
+/* ---- commands, while it runs ---- */
+
+static void answer(struct container *c, int i, int failed, const char *text)
+{
+	control_answer(c->connection[i], failed, text);
+	close(c->connection[i]);
+	c->connection[i] = -1;
+	if (c->starting == i)
+		c->starting = -1;
+}
+
+/* The networks, as the command saw them, and the process starts; the answer comes when it is there. */
+static void start(struct container *c, int i, const struct control_request *request)
+{
+	struct job_config *j = &c->job_config;
+	struct error err = { 0 };
+	int n;
+
+	if (c->starting >= 0 || job_started(c->job)) {
+		answer(c, i, EALREADY, "the container was started already");
+		return;
+	}
+	c->found = request->found;
+	n = oci_network_guest(j->net, &c->network, &c->found);
+	if (n < 0) {
+		answer(c, i, -n, "the interfaces cannot be passed on to the guest");
+		return;
+	}
+	j->nets = (unsigned)n;
+	c->starting = i;
+	if (job_release(c->job, &err) < 0)
+		answer(c, i, EIO, err.msg);
+}
+
+static void serve(struct container *c, int i)
+{
+	struct control_request request;
+	int r = control_read(c->connection[i], &request);
+
+	if (r == 0)
+		return;
+	if (r < 0) { /* gone; a start goes on all the same */
+		close(c->connection[i]);
+		c->connection[i] = -1;
+		if (c->starting == i)
+			c->starting = -1;
+		return;
+	}
+	switch (request.what) {
+	case CONTROL_START:
+		start(c, i, &request);
+		break;
+	case CONTROL_KILL_ALL:
+		job_signal_all(c->job, request.number);
+		answer(c, i, 0, NULL);
+		break;
+	default:
+		answer(c, i, EINVAL, "an unknown command");
+	}
+}
+
+static void take_connection(struct container *c)
+{
+	int fd = accept4(c->control, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	for (int i = 0; i < CONTAINER_CONNECTIONS && fd >= 0; i++) {
+		if (c->connection[i] >= 0)
+			continue;
+		c->connection[i] = fd;
+		return;
+	}
+	cleanup_close_fd(&fd);
+}
+
+/* Tell whoever waits for the start what came of it. */
+static void tell_start(struct container *c)
+{
+	const struct job_outcome *outcome = job_outcome(c->job);
+
+	if (c->starting < 0)
+		return;
+	if (outcome->end == JOB_FAILED)
+		answer(c, c->starting, EIO, outcome->text);
+	else if (job_started(c->job))
+		answer(c, c->starting, 0, NULL);
+	else if (outcome->end == JOB_NO_GUEST)
+		answer(c, c->starting, EIO, "the guest did not start within a minute");
+	else if (outcome->end != JOB_NOT_OVER)
+		answer(c, c->starting, EIO, "the container ended before its process began");
+}
+
+static unsigned prepare(void *ctx, struct pollfd *fds, int *timeout_ms)
+{
+	struct container *c = ctx;
+	const struct machine_attendant *job = job_attendant(c->job);
+	unsigned n = 0;
+
+	fds[n++] = (struct pollfd){ .fd = c->control, .events = POLLIN };
+	for (int i = 0; i < CONTAINER_CONNECTIONS; i++) /* poll() passes over -1 */
+		fds[n++] = (struct pollfd){ .fd = c->connection[i], .events = POLLIN };
+	return n + job->prepare(job->ctx, fds + n, timeout_ms);
+}
+
+static bool attend(void *ctx, const struct pollfd *fds, unsigned count)
+{
+	struct container *c = ctx;
+	const struct machine_attendant *job = job_attendant(c->job);
+	const unsigned own = 1 + CONTAINER_CONNECTIONS;
+	bool over = job->attend(job->ctx, fds + own, count - own);
+
+	tell_start(c);
+	for (int i = 0; i < CONTAINER_CONNECTIONS; i++)
+		if (c->connection[i] >= 0 && fds[1 + i].revents)
+			serve(c, i);
+	if (fds[0].revents)
+		take_connection(c);
+	return over;
+}
+
+static bool on_signal(void *ctx, int number)
+{
+	struct container *c = ctx;
+	const struct machine_attendant *job = job_attendant(c->job);
+
+	return job->signal(job->ctx, number);
+}
+
+/* ---- its making ---- */
+
+static void say(const struct container *c, char what)
+{
+	(void)!send(c->sync, &what, 1, MSG_NOSIGNAL);
+}
+
+static void __attribute__((noreturn)) fail(const struct container *c, const struct error *err)
+{
+	say(c, CONTAINER_FAILED);
+	(void)!send(c->sync, err, sizeof(*err), MSG_NOSIGNAL);
+	_exit(STATUS_FAILED);
+}
+
+/* The hooks of the runtime run in between. Whoever made us being gone is a reason to go, too. */
+static void wait_for_go(const struct container *c)
+{
+	char byte = 0;
+
+	if (recv(c->sync, &byte, 1, 0) != 1 || byte != CONTAINER_GO)
+		_exit(STATUS_FAILED);
+}
+
+static int make_network(struct container *c, struct error *err)
+{
+	int r = oci_network_prepare(&c->network, c->network_kind, err);
+
+	if (r == 0)
+		oci_network_config(&c->network, &c->vm);
+	return r;
+}
+
+static int make(struct container *c, struct error *err)
+{
+	int r = console_take(c->terminal, err);
+
+	if (r == 0)
+		r = namespaces_enter(c->config, err);
+	if (r < 0)
+		return r;
+	say(c, CONTAINER_NAMESPACES);
+	wait_for_go(c);
+	r = make_network(c, err);
+	if (r == 0)
+		r = c->control = control_listen(c->state->dir, err);
+	if (r >= 0)
+		r = container_build(c, err);
+	return r < 0 ? r : mounts_pivot(c, err);
+}
+
+static int status_of(struct container *c, const struct machine_result *result)
+{
+	const struct job_outcome *outcome = job_outcome(c->job);
+	char text[1024];
+
+	switch (outcome->end) {
+	case JOB_EXITED:
+		return outcome->status & 0xff;
+	case JOB_KILLED:
+	case JOB_SIGNALLED:
+		return STATUS_SIGNAL + outcome->status;
+	case JOB_NO_READER:
+		return STATUS_SIGNAL + SIGPIPE;
+	default:
+		break;
+	}
+	if (result->end == MACHINE_SIGNALLED)
+		return STATUS_SIGNAL + result->status;
+	log_error("container %s: the guest failed: %s", c->state->id, outcome->text);
+	if (machine_console_tail(c->machine, text, sizeof(text)))
+		log_error("container %s: its console said last: %s", c->state->id, text);
+	return STATUS_FAILED;
+}
+
+void container_main(struct container *c)
+{
+	struct machine_result result = { 0 };
+	struct error err = { 0 };
+
+	vm_config_init(&c->vm);
+	c->binds_tree = c->control = c->starting = -1;
+	for (int i = 0; i < CONTAINER_CONNECTIONS; i++)
+		c->connection[i] = -1;
+	c->attendant = (struct machine_attendant){ c, prepare, attend, on_signal };
+	if (make(c, &err) < 0)
+		fail(c, &err);
+	say(c, CONTAINER_READY);
+	cleanup_close_fd(&c->sync);
+	if (machine_run(c->machine, &c->attendant, &result, &err) < 0) {
+		log_error("container %s: %s", c->state->id, err.msg);
+		_exit(STATUS_FAILED);
+	}
+	tell_start(c);
+	/* The kernel takes down what is left, faster than we could. */
+	_exit(status_of(c, &result));
+}

@@ -1,0 +1,80 @@
+/*
+ * The container's process: the VMM. `create` forks it; engines know it as the container's pid, its
+ * end is the container's end and its exit status the status of the container's process.
+ *
+ * What it does, in order:
+ *
+ *	namespaces	joins or makes those of the configuration	oci/namespaces.c
+ *	(create runs the hooks of the runtime, and says go)
+ *	mounts		everything to be shared, as one tree		oci/mounts.c
+ *	machine		devices, kernel, job: all files are open	oci/machine.c
+ *	pivot		its own / becomes the container's root		oci/mounts.c
+ *	ready		create is told, and ends
+ *	run		walls, threads, guest; commands by control	oci/container.c
+ */
+#pragma once
+
+#include "oci/config.h"
+#include "oci/control.h"
+#include "oci/state.h"
+#include "util/error.h"
+
+#include "job/job.h"
+#include "machine/machine.h"
+
+enum { CONTAINER_BINDS_MAX = 512, CONTAINER_CONNECTIONS = 2 };
+
+/* What the two processes say to each other while one makes the other. */
+enum container_says {
+	CONTAINER_NAMESPACES = 'n', /* there: the hooks may run */
+	CONTAINER_READY = 'r',
+	CONTAINER_FAILED = 'f', /* a struct error follows */
+	CONTAINER_GO = 'g'	/* create to the container */
+};
+
+struct container {
+	/* Set by create. */
+	const struct oci_config *config;
+	const struct oci_state *state;
+	char *bundle; /* absolute */
+	char *rootfs; /* absolute */
+	int sync;     /* socket to create */
+	enum oci_network_kind network_kind;
+	int terminal; /* slave of the pty, or -1 */
+
+	/* The container's own. */
+	struct vm_config vm;
+	struct job_config job_config;
+	struct job *job;
+	struct machine *machine;
+	int binds_tree; /* open_tree(2) of the binds, or -1 */
+	int control;
+	int connection[CONTAINER_CONNECTIONS]; /* -1: free */
+	int starting;			       /* of them the one that waits for the start, or -1 */
+	struct machine_attendant attendant;
+	struct job_sysctl sysctl[32];
+	struct oci_network network;
+	struct oci_interfaces found; /* at the start; what the guest is told points into it */
+};
+
+/* In the forked child. Does not return. */
+void container_main(struct container *c) __attribute__((noreturn));
+
+/* namespaces.c. Parent, before the fork: a pid namespace is for children. */
+int namespaces_before_fork(const struct oci_config *config, struct error *err);
+/* Parent, behind it: its next children (hooks) are in its own again. */
+void namespaces_after_fork(void);
+/* The child. */
+int namespaces_enter(const struct oci_config *config, struct error *err);
+
+/* mounts.c: the binds of the configuration, each as binds/N in one tree that c->binds_tree holds. */
+int mounts_collect(struct container *c, struct error *err);
+/* mounts.c: what the guest is to mount, and where; into c->job_config. */
+int mounts_tell(struct container *c, struct error *err);
+/* mounts.c: / becomes the container's root. */
+int mounts_pivot(const struct container *c, struct error *err);
+
+/* vm.c: bytes of RAM that the guest gets. */
+uint64_t container_memory(const struct oci_config *config);
+/* vm.c: the machine and the job that the configuration wants. */
+int container_build(struct container *c, struct error *err);

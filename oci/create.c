@@ -1,0 +1,360 @@
+/*
+ * `create` and `run`: the state, the container's process, and the handshake between the two.
+ */
+#include "oci/cgroup.h"
+#include "oci/config.h"
+#include "oci/config_check.h"
+#include "oci/console.h"
+#include "oci/container.h"
+#include "oci/lifecycle.h"
+#include "oci/state.h"
+#include "oci/verbs.h"
+
+#include "util/cleanup.h"
+#include "util/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct create {
+	const struct oci_globals *globals;
+	const char *id, *bundle, *pid_file, *console_socket;
+	bool detach; /* of run */
+
+	/* In the order they come. */
+	char *bundle_path, *rootfs;
+	struct oci_config *config;
+	struct oci_state *state;
+	struct oci_cgroup *cgroup;
+	struct console_pair terminal;
+	int sync;
+	pid_t pid;
+	enum oci_network_kind network; /* told here, where we are not in its namespace yet */
+};
+
+/* ---- the command line ---- */
+
+enum { FLAG_PID = 256, FLAG_CONSOLE, FLAG_FDS, FLAG_IGNORE };
+
+static const struct option flags[] = {
+	{ "bundle", required_argument, NULL, 'b' },
+	{ "pid-file", required_argument, NULL, FLAG_PID },
+	{ "console-socket", required_argument, NULL, FLAG_CONSOLE },
+	{ "preserve-fds", required_argument, NULL, FLAG_FDS },
+	{ "detach", no_argument, NULL, 'd' },
+	{ "no-pivot", no_argument, NULL, FLAG_IGNORE },	      /* there is nothing that pivots */
+	{ "no-new-keyring", no_argument, NULL, FLAG_IGNORE }, /* the guest has its own */
+	{ 0 },
+};
+
+static const char create_usage[] = "[--bundle DIR] [--pid-file FILE] [--console-socket PATH] ID";
+
+static int parse(struct create *c, int argc, char **argv, struct error *err)
+{
+	int o;
+
+	c->bundle = ".";
+	while ((o = getopt_long(argc, argv, "+b:d", flags, NULL)) != -1) {
+		switch (o) {
+		case 'b':
+			c->bundle = optarg;
+			break;
+		case 'd':
+			c->detach = true;
+			break;
+		case FLAG_PID:
+			c->pid_file = optarg;
+			break;
+		case FLAG_CONSOLE:
+			c->console_socket = optarg;
+			break;
+		case FLAG_FDS:
+			if (strcmp(optarg, "0"))
+				return error_set(err, ERROR_USAGE, EINVAL,
+					"--preserve-fds %s: a descriptor of the host cannot be "
+					"passed into a virtual machine",
+					optarg);
+			break;
+		case '?':
+			return error_set(err, ERROR_USAGE, EINVAL,
+				"unknown option: see "
+				"`microvm-oci --help`");
+		}
+	}
+	if (argc - optind != 1)
+		return error_set(err, ERROR_USAGE, EINVAL, "usage: microvm-oci %s %s", argv[0],
+			create_usage);
+	c->id = argv[optind];
+	return oci_state_check_id(c->id, err);
+}
+
+/* ---- what can be said before anything is made ---- */
+
+static int find_bundle(struct create *c, struct error *err)
+{
+	struct stat st;
+
+	c->bundle_path = realpath(c->bundle, NULL);
+	if (!c->bundle_path)
+		return error_set(err, ERROR_IMAGE, errno, "bundle %s: %m", c->bundle);
+	if (oci_config_read(&c->config, c->bundle_path, err) < 0 ||
+		oci_config_machine(c->config, NULL, err) < 0)
+		return -EINVAL;
+	for (size_t i = 0; i < c->config->warnings.count; i++)
+		log_info("%s", c->config->warnings.list[i]);
+	if (c->config->root[0] == '/')
+		c->rootfs = strdup(c->config->root);
+	else if (asprintf(&c->rootfs, "%s/%s", c->bundle_path, c->config->root) < 0)
+		c->rootfs = NULL;
+	if (!c->rootfs)
+		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
+	if (stat(c->rootfs, &st) < 0 || !S_ISDIR(st.st_mode))
+		return error_set(err, ERROR_IMAGE, errno ? errno : ENOTDIR,
+			"root.path: %s is no directory", c->rootfs);
+	return 0;
+}
+
+static int check(struct create *c, struct error *err)
+{
+	_cleanup_close_ int root = open(c->rootfs, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	_cleanup_close_ int bundle = open(c->bundle_path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	bool terminal = c->config->process.terminal;
+	int r;
+
+	if (root < 0 || bundle < 0)
+		return error_set(err, ERROR_IMAGE, errno, "root.path: %s: %m", c->rootfs);
+	if (terminal && !c->console_socket)
+		return error_set(
+			err, ERROR_USAGE, EINVAL, "process.terminal: needs --console-socket");
+	if (!terminal && c->console_socket)
+		return error_set(
+			err, ERROR_USAGE, EINVAL, "--console-socket: process.terminal is not set");
+	if (oci_network_kind(&c->network, c->config, err) < 0)
+		return -EINVAL;
+	r = oci_check_mounts(c->config, bundle, err);
+	return r == 0 && c->config->has_process ? oci_check_command(c->config, root, err) : r;
+}
+
+static int make_state(struct create *c, struct error *err)
+{
+	int r = oci_state_create(&c->state, c->globals->root, c->id, err);
+
+	if (r < 0)
+		return r;
+	c->state->bundle = strdup(c->bundle_path);
+	c->state->systemd_cgroup = c->globals->systemd_cgroup;
+	c->state->annotations = lifecycle_annotations(c->config);
+	return lifecycle_keep_config(c->state, err);
+}
+
+/* ---- the container's process ---- */
+
+static void become_container(struct create *c, int sync)
+{
+	static struct container container;
+
+	container = (struct container){ .config = c->config,
+		.state = c->state,
+		.bundle = c->bundle_path,
+		.rootfs = c->rootfs,
+		.sync = sync,
+		.network_kind = c->network,
+		.terminal = c->terminal.slave };
+	cleanup_close_fd(&c->terminal.master);
+	/* The lock is create's: it must not outlive it. */
+	cleanup_close_fd(&c->state->lock);
+	container_main(&container);
+}
+
+static int fork_container(struct create *c, struct error *err)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return error_set(err, ERROR_HOST, errno, "cannot make a pair of sockets: %m");
+	if (namespaces_before_fork(c->config, err) < 0)
+		return -EPERM;
+	c->pid = fork();
+	if (c->pid == 0) {
+		close(pair[0]);
+		become_container(c, pair[1]);
+	}
+	namespaces_after_fork();
+	close(pair[1]);
+	c->sync = pair[0];
+	if (c->pid < 0)
+		return error_set(err, ERROR_HOST, errno, "cannot fork: %m");
+	return 0;
+}
+
+/* Wait until the container says @what; what it says instead is the error. */
+static int expect(struct create *c, char what, struct error *err)
+{
+	char byte = 0;
+	ssize_t n;
+
+	while ((n = recv(c->sync, &byte, 1, 0)) < 0 && errno == EINTR)
+		;
+	if (n == 1 && byte == what)
+		return 0;
+	if (n == 1 && byte == CONTAINER_FAILED &&
+		recv(c->sync, err, sizeof(*err), MSG_WAITALL) == sizeof(*err))
+		return -EINVAL;
+	return error_set(err, ERROR_MACHINE, EPIPE, "the container's process ended at once");
+}
+
+static int enter_cgroup(struct create *c, struct error *err)
+{
+	int r = oci_cgroup_create(&c->cgroup, c->config->cgroups_path, c->id,
+		c->globals->systemd_cgroup, c->pid, err);
+
+	if (r < 0)
+		return r;
+	oci_cgroup_set_guest_memory(c->cgroup, container_memory(c->config));
+	r = oci_cgroup_apply(c->cgroup, &c->config->resources, err);
+	if (r == 0)
+		c->state->cgroup = strdup(oci_cgroup_path(c->cgroup));
+	return r;
+}
+
+static int run_hooks(struct create *c, struct error *err)
+{
+	const struct oci_config *o = c->config;
+	int r = lifecycle_hooks(&o->prestart, "prestart", c->state, OCI_CREATING, false, err);
+
+	if (r == 0)
+		r = lifecycle_hooks(
+			&o->create_runtime, "createRuntime", c->state, OCI_CREATING, false, err);
+	if (r == 0)
+		r = lifecycle_hooks(
+			&o->create_container, "createContainer", c->state, OCI_CREATING, true, err);
+	return r;
+}
+
+static int bring_up(struct create *c, struct error *err)
+{
+	const char go = CONTAINER_GO;
+	int r = fork_container(c, err);
+
+	if (r == 0)
+		r = enter_cgroup(c, err);
+	if (r == 0)
+		r = expect(c, CONTAINER_NAMESPACES, err);
+	if (r == 0 && oci_state_set_pid(c->state, c->pid) < 0)
+		r = error_set(err, ERROR_MACHINE, ESRCH, "the container's process ended at once");
+	if (r == 0)
+		r = run_hooks(c, err);
+	if (r == 0 && send(c->sync, &go, 1, MSG_NOSIGNAL) != 1)
+		r = error_set(err, ERROR_MACHINE, EPIPE, "the container's process ended at once");
+	return r == 0 ? expect(c, CONTAINER_READY, err) : r;
+}
+
+static void undo(struct create *c)
+{
+	if (c->pid > 0) {
+		kill(c->pid, SIGKILL);
+		waitpid(c->pid, NULL, 0);
+	}
+	if (c->cgroup)
+		oci_cgroup_remove(c->cgroup);
+	if (c->state)
+		oci_state_remove(c->state);
+	if (c->pid_file && c->state)
+		unlink(c->pid_file);
+}
+
+static void release(struct create *c)
+{
+	cleanup_close_fd(&c->sync);
+	cleanup_close_fd(&c->terminal.master);
+	cleanup_close_fd(&c->terminal.slave);
+	oci_cgroup_free(c->cgroup);
+	oci_state_close(c->state);
+	oci_config_free(c->config);
+	free(c->bundle_path);
+	free(c->rootfs);
+}
+
+static int create(struct create *c, struct error *err)
+{
+	int r = find_bundle(c, err);
+
+	if (r == 0)
+		r = check(c, err);
+	if (r == 0)
+		r = make_state(c, err);
+	if (r < 0)
+		return r; /* a state that was there already is not ours to remove */
+	if (c->console_socket)
+		r = console_open_pair(&c->terminal, c->console_socket, &c->config->process, err);
+	if (r == 0)
+		r = bring_up(c, err);
+	if (r == 0 && c->pid_file)
+		r = lifecycle_write_pid(c->pid_file, c->pid, err);
+	if (r == 0)
+		r = oci_state_save(c->state, err);
+	if (r < 0)
+		undo(c);
+	return r;
+}
+
+int oci_create(const struct oci_globals *globals, int argc, char **argv)
+{
+	struct create c = { .globals = globals, .sync = -1, .terminal = { -1, -1 } };
+	struct error err = { 0 };
+	int r = parse(&c, argc, argv, &err);
+
+	if (r == 0) {
+		lifecycle_close_inherited(globals);
+		r = create(&c, &err);
+	}
+	release(&c);
+	return r < 0 ? oci_report(&err) : 0;
+}
+
+/* ---- run: create, start, and (unless --detach) wait and delete ---- */
+
+static int wait_for_end(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return 1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+int oci_run(const struct oci_globals *globals, int argc, char **argv)
+{
+	struct create c = { .globals = globals, .sync = -1, .terminal = { -1, -1 } };
+	struct error err = { 0 };
+	int r = parse(&c, argc, argv, &err), status = 0;
+
+	if (r == 0) {
+		lifecycle_close_inherited(globals);
+		r = create(&c, &err);
+	}
+	if (r == 0) {
+		r = lifecycle_start(c.state, &err);
+		if (r < 0)
+			kill(c.pid, SIGKILL);
+	}
+	if (r == 0 && !c.detach) {
+		lifecycle_forward_signals(c.pid);
+		status = wait_for_end(c.pid);
+	}
+	if (c.state && c.pid && (r < 0 || !c.detach))
+		lifecycle_delete(c.state, true, &(struct error){ 0 });
+	release(&c);
+	return r < 0 ? oci_report(&err) : status;
+}

@@ -1,0 +1,259 @@
+/*
+ * Mounts. What comes from the host goes into the machine as two shares: the root file system, and one
+ * tree in which every bind mount of the configuration stands as a directory or file N. So the number
+ * of binds costs no devices, and one that is read-only is so for the host's kernel already. What is
+ * no bind (proc, sysfs, tmpfs ...) the guest mounts itself.
+ */
+#include "oci/container.h"
+
+#include "util/cleanup.h"
+#include "util/macros.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static bool is_shm(const struct oci_mount *m)
+{
+	return !strcmp(m->destination, "/dev/shm");
+}
+
+/* The guest's /dev is its own kernel's: of what is mounted there only what has a name of its own. */
+static bool is_shared(const struct oci_mount *m)
+{
+	return (m->bind && !is_shm(m)) || m->on_host;
+}
+
+static char *source_path(const struct container *c, const struct oci_mount *m)
+{
+	char *path;
+
+	if (m->source[0] == '/')
+		return strdup(m->source);
+	return asprintf(&path, "%s/%s", c->bundle, m->source) < 0 ? NULL : path;
+}
+
+static int bind_failed(const struct oci_mount *m, const char *path, struct error *err)
+{
+	return error_set(err, ERROR_HOST, errno, "mounts: %s: cannot bind %s: %m", m->destination,
+		path ? path : m->source);
+}
+
+/* Mount @m's source at @dir/@name. */
+static int bind_one(const struct container *c, const struct oci_mount *m, int dir, const char *name,
+	struct error *err)
+{
+	_cleanup_free_ char *path = source_path(c, m);
+	_cleanup_close_ int tree = -1;
+	unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (m->recursive ? AT_RECURSIVE : 0);
+	struct mount_attr ro = { .attr_set = MOUNT_ATTR_RDONLY };
+	struct stat st;
+	int r;
+
+	if (!path || stat(path, &st) < 0)
+		return bind_failed(m, path, err);
+	tree = open_tree(AT_FDCWD, path, flags);
+	if (tree < 0)
+		return bind_failed(m, path, err);
+	if (m->read_only &&
+		mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &ro, sizeof(ro)) < 0)
+		return bind_failed(m, path, err);
+	if (S_ISDIR(st.st_mode)) {
+		r = mkdirat(dir, name, 0700);
+	} else {
+		r = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (r >= 0)
+			close(r);
+	}
+	if (r < 0 || move_mount(tree, "", dir, name, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return bind_failed(m, path, err);
+	return 0;
+}
+
+/* What only the host's kernel can mount, such as an overlay of directories of the host's. */
+static int mount_one(const struct oci_mount *m, int dir, const char *name, struct error *err)
+{
+	char path[64];
+
+	if (mkdirat(dir, name, 0700) < 0)
+		return bind_failed(m, NULL, err);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, name);
+	if (mount(m->source, path, m->type, m->read_only ? MS_RDONLY : 0, m->data) < 0)
+		return error_set(err, ERROR_HOST, errno, "mounts: %s: cannot mount %s: %m",
+			m->destination, m->type);
+	return 0;
+}
+
+/* An empty directory for the binds, in memory; nothing of it is on a disk. */
+static int open_stage(const struct container *c, char *path, size_t size, struct error *err)
+{
+	int fd;
+
+	snprintf(path, size, "%s/%s/binds", c->state->root, c->state->id);
+	if ((mkdir(path, 0700) < 0 && errno != EEXIST) ||
+		mount("tmpfs", path, "tmpfs", 0, "mode=755,size=1m") < 0)
+		return error_set(err, ERROR_HOST, errno, "cannot prepare %s: %m", path);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? error_set(err, ERROR_HOST, errno, "cannot open %s: %m", path) : fd;
+}
+
+int mounts_collect(struct container *c, struct error *err)
+{
+	_cleanup_close_ int stage = -1;
+	char path[4096], name[24];
+	int r = 0;
+
+	stage = open_stage(c, path, sizeof(path), err);
+	if (stage < 0)
+		return stage;
+	for (size_t i = 0; i < c->config->mounts && r == 0; i++) {
+		snprintf(name, sizeof(name), "%zu", i);
+		if (c->config->mount[i].on_host)
+			r = mount_one(&c->config->mount[i], stage, name, err);
+		else if (is_shared(&c->config->mount[i]))
+			r = bind_one(c, &c->config->mount[i], stage, name, err);
+	}
+	if (r < 0)
+		return r;
+	/* Held together by this descriptor, whatever becomes of the namespace's mounts. */
+	c->binds_tree =
+		open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	if (c->binds_tree < 0)
+		return error_set(err, ERROR_HOST, errno, "cannot hold the mounts together: %m");
+	umount2(path, MNT_DETACH);
+	rmdir(path);
+	return 0;
+}
+
+/* ---- what the guest does ---- */
+
+static unsigned flags_of(const struct oci_mount *m)
+{
+	return (m->read_only ? AGENT_MOUNT_READ_ONLY : 0) | (m->nosuid ? AGENT_MOUNT_NOSUID : 0) |
+	       (m->nodev ? AGENT_MOUNT_NODEV : 0) | (m->noexec ? AGENT_MOUNT_NOEXEC : 0) |
+	       (m->noatime ? AGENT_MOUNT_NOATIME : 0);
+}
+
+static struct agent_mount *add(
+	struct container *c, const char *type, const char *source, const char *target)
+{
+	struct job_config *j = &c->job_config;
+	struct agent_mount *m = &j->mount[j->mounts++];
+
+	*m = (struct agent_mount){ .type = type, .source = source, .target = target };
+	return m;
+}
+
+static int tell_bind(struct container *c, size_t i, const char *tag, struct error *err)
+{
+	const struct oci_mount *m = &c->config->mount[i];
+	struct agent_mount *to = add(c, "virtiofs", tag, m->destination);
+	char *name;
+
+	if (asprintf(&name, "%zu", i) < 0)
+		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
+	to->file = name; /* for as long as the process lives */
+	to->flags = flags_of(m) | (m->file ? AGENT_MOUNT_ON_FILE : 0);
+	return 0;
+}
+
+/* /dev/shm is shared memory of the container's processes, so it is the guest's; its size counts. */
+static int tell_shm(struct container *c, const struct oci_mount *m, struct error *err)
+{
+	struct agent_mount *to = add(c, "tmpfs", "shm", m->destination);
+	struct statvfs st;
+	char *options;
+
+	to->flags = flags_of(m);
+	if (!m->bind) {
+		to->options = m->data;
+		return 0;
+	}
+	if (statvfs(m->source, &st) < 0)
+		return bind_failed(m, m->source, err);
+	if (asprintf(&options, "mode=1777,size=%llu",
+		    (unsigned long long)st.f_blocks * st.f_frsize) < 0)
+		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
+	to->options = options;
+	return 0;
+}
+
+/* What the guest program mounts by itself when it is told of the standard ones. */
+static bool is_standard(const struct oci_mount *m)
+{
+	return !strcmp(m->type, "proc") || !strcmp(m->type, "devpts") ||
+	       !strcmp(m->type, "mqueue") || !strcmp(m->destination, "/dev");
+}
+
+static int tell_one(struct container *c, size_t i, const char *tag, struct error *err)
+{
+	const struct oci_mount *m = &c->config->mount[i];
+	struct agent_mount *to;
+
+	if (is_shm(m))
+		return tell_shm(c, m, err);
+	if (is_shared(m))
+		return tell_bind(c, i, tag, err);
+	if (is_standard(m))
+		return 0;
+	if (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2")) {
+		to = add(c, "cgroup2", "cgroup2", m->destination);
+		to->flags = flags_of(m);
+		return 0;
+	}
+	to = add(c, m->type, m->source ? m->source : m->type, m->destination);
+	to->flags = flags_of(m);
+	to->options = *m->data ? m->data : NULL;
+	return 0;
+}
+
+/* A path may be a file or a directory of the guest's: one of the two fits. */
+static void mask(struct container *c, const char *path)
+{
+	add(c, "bind", "/dev/null", path)->flags = AGENT_MOUNT_TRY | AGENT_MOUNT_ON_FILE;
+	add(c, "tmpfs", "tmpfs", path)->flags = AGENT_MOUNT_TRY | AGENT_MOUNT_READ_ONLY;
+}
+
+int mounts_tell(struct container *c, struct error *err)
+{
+	const struct oci_config *o = c->config;
+	size_t n = o->mounts + 2 * o->masked_paths.count + o->readonly_paths.count;
+	const char *tag = c->vm.share[1].tag;
+	int r = 0;
+
+	if (n > JOB_MOUNTS_MAX)
+		return error_set(err, ERROR_USAGE, E2BIG,
+			"mounts: %zu with masked and read-only paths: at most %d", n,
+			JOB_MOUNTS_MAX);
+	c->job_config.standard = AGENT_STANDARD_DEV;
+	for (size_t i = 0; i < o->mounts && r == 0; i++)
+		r = tell_one(c, i, tag, err);
+	for (size_t i = 0; i < o->readonly_paths.count; i++)
+		add(c, "bind", o->readonly_paths.list[i], o->readonly_paths.list[i])->flags =
+			AGENT_MOUNT_TRY | AGENT_MOUNT_READ_ONLY | AGENT_MOUNT_RECURSIVE;
+	for (size_t i = 0; i < o->masked_paths.count; i++)
+		mask(c, o->masked_paths.list[i]);
+	return r;
+}
+
+/* ---- our own root ---- */
+
+int mounts_pivot(const struct container *c, struct error *err)
+{
+	const char *path = c->rootfs;
+
+	if (mount(path, path, NULL, MS_BIND | MS_REC, NULL) < 0 || chdir(path) < 0)
+		return error_set(err, ERROR_HOST, errno, "root.path: %s: %m", path);
+	/* For whoever looks for processes by our pid; a root without /proc has none to look at. */
+	(void)mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		return error_set(err, ERROR_HOST, errno, "root.path: cannot move to %s: %m", path);
+	return 0;
+}
