@@ -131,12 +131,10 @@ struct oci_hugepages {
 /* linux.resources; has_*: it was there. Limits of -1 mean none. */
 struct oci_resources {
 	bool has_memory_limit, has_memory_reservation, has_memory_swap, has_pids, has_cpu_shares,
-		has_cpu_quota, has_cpu_period, has_cpu_burst, has_cpu_idle, has_blkio_weight,
-		has_swappiness;
+		has_cpu_quota, has_cpu_period, has_cpu_burst, has_cpu_idle, has_blkio_weight;
 	int64_t memory_limit, memory_reservation, memory_swap, pids, cpu_quota, cpu_idle;
 	uint64_t cpu_shares, cpu_period, cpu_burst;
 	uint16_t blkio_weight;
-	uint8_t swappiness;	  /* cgroup v1 only; the guest itself never swaps */
 	bool check_before_update; /* `update` refuses a memory limit below what is used */
 	const char *cpuset_cpus, *cpuset_mems; /* NULL: none */
 	size_t ios, hugepages;
@@ -207,6 +205,12 @@ void oci_config_free(struct oci_config *config); /* NULL is allowed */
  * that was given may not). What is NULL or 0 then is for the runtime's own defaults. Once only.
  */
 int oci_config_machine(struct oci_config *config, const char *path, struct error *err);
+
+/*
+ * Whether the device @major:@minor is to be in the guest. What takes a driver there that is not
+ * always loaded: 10:200, tun.
+ */
+bool oci_config_has_device(const struct oci_config *config, unsigned major, unsigned minor);
 
 /* "network", as the configuration has it. */
 const char *oci_namespace_name(enum oci_namespace ns);

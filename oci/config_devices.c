@@ -37,6 +37,15 @@ bool config_guest_has(const struct oci_device *device)
 	return false;
 }
 
+bool oci_config_has_device(const struct oci_config *config, unsigned major, unsigned minor)
+{
+	for (size_t i = 0; i < config->devices; i++)
+		if (config->device[i].type != 'p' && config->device[i].major == major &&
+			config->device[i].minor == minor)
+			return true;
+	return false;
+}
+
 static int read_device(struct cfg *cfg, struct json_object *in, struct oci_device *device)
 {
 	const char *type = "";

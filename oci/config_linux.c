@@ -61,14 +61,14 @@ static int check_absent(struct cfg *cfg, const struct oci_config *out)
 		return cfg_fail(cfg, "namespaces",
 			"no pid namespace: a machine has processes of its own and cannot be among "
 			"the host's (--pid=host)");
-	if (!out->ns[OCI_NS_NETWORK].present)
-		return cfg_fail(cfg, "namespaces",
-			"no network namespace: a machine has network cards of its own and cannot "
-			"use the host's as they are (--network=host); use a bridge, or pasta");
 	if (!out->ns[OCI_NS_IPC].present)
 		return cfg_fail(cfg, "namespaces",
 			"no ipc namespace: System V IPC and message queues of the host cannot be "
 			"reached from a machine (--ipc=host)");
+	if (!out->ns[OCI_NS_NETWORK].present)
+		return cfg_warn(cfg, "namespaces",
+			"no network namespace: the guest has a network of its own behind the "
+			"host's; ports that it listens on are not the host's (--network=host)");
 	return 0;
 }
 

@@ -11,7 +11,7 @@
 
 static int read_memory(struct cfg *cfg, struct json_object *in, struct oci_resources *out)
 {
-	int64_t kernel = -1, tcp = -1, swappiness = 0;
+	int64_t kernel = -1, tcp = -1;
 	struct json_object *memory = NULL;
 	bool no_killer = false;
 	size_t mark;
@@ -28,12 +28,12 @@ static int read_memory(struct cfg *cfg, struct json_object *in, struct oci_resou
 			 &out->has_memory_swap)) < 0 ||
 		(r = cfg_int(cfg, memory, "kernel", -1, INT64_MAX, &kernel, NULL)) < 0 ||
 		(r = cfg_int(cfg, memory, "kernelTCP", -1, INT64_MAX, &tcp, NULL)) < 0 ||
-		(r = cfg_int(cfg, memory, "swappiness", 0, 100, &swappiness,
-			 &out->has_swappiness)) < 0 ||
+		(r = cfg_refuse(cfg, memory, "swappiness",
+			 "the guest never swaps, and control groups of version 2 have no such "
+			 "setting")) < 0 ||
 		(r = cfg_bool(cfg, memory, "disableOOMKiller", &no_killer)) < 0 ||
 		(r = cfg_bool(cfg, memory, "checkBeforeUpdate", &out->check_before_update)) < 0)
 		return r;
-	out->swappiness = (uint8_t)swappiness;
 	/* The guest's kernel lives in the guest's memory: what is not below its limit is kept. */
 	if ((kernel > 0 || tcp > 0) &&
 		(out->memory_limit <= 0 || (kernel > 0 && kernel < out->memory_limit) ||

@@ -59,7 +59,7 @@ static struct json_object *cgroup(void)
 {
 	struct json_object *section = json_object_new_object();
 
-	add(section, "v1", json_object_new_boolean(1));
+	add(section, "v1", json_object_new_boolean(0));
 	add(section, "v2", json_object_new_boolean(1));
 	add(section, "systemd", json_object_new_boolean(1));
 	add(section, "systemdUser", json_object_new_boolean(1));

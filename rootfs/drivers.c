@@ -211,6 +211,8 @@ static int choose_modules(struct build *b, struct error *err)
 		ret = need(b, "overlay", "a root whose changes are thrown away needs", err);
 	if (ret == 0 && needs->net)
 		ret = need(b, "virtio_net", "--net needs", err);
+	if (ret == 0 && needs->tun && modules_add(b->modules, "tun", true, err) == MODULES_ABSENT)
+		log_warn("kernel %s has no driver tun: /dev/net/tun will not work", version_of(b));
 	if (ret == 0)
 		modules_add(b->modules, "virtio_rng", true, NULL);
 	return ret;

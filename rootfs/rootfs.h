@@ -33,6 +33,7 @@ struct rootfs_needs {
 	bool disk;    /* with supervise: virtio_blk, even without a root_image */
 	bool fs;      /* virtiofs */
 	bool overlay; /* overlay */
+	bool tun;     /* tun: /dev/net/tun */
 };
 
 /*

@@ -307,8 +307,7 @@ static void bad_linux(void **state)
 	bad(HEAD "\"linux\":7}", "linux: must be an object");
 	bad(HEAD "\"linux\":{}}", "linux.namespaces: no pid");
 	bad("{\"ociVersion\":\"1.0.0\",\"root\":{\"path\":\"r\"}}", "linux.namespaces: no pid");
-	bad(HEAD "\"linux\":{\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"ipc\"}]}}",
-		"no network namespace");
+	bad(HEAD "\"linux\":{\"namespaces\":[{\"type\":\"pid\"}]}}", "no ipc namespace");
 	bad(HEAD "\"linux\":{\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"pid\"}]}}",
 		"linux.namespaces[1].type: 'pid' is there twice");
 	bad(HEAD "\"linux\":{\"namespaces\":[{\"type\":\"pid\",\"path\":\"/a\"}]}}",
@@ -345,6 +344,8 @@ static void devices(void **state)
 	assert_int_equal(c->devices, 1);
 	assert_int_equal(c->device[0].mode, 0600);
 	assert_true(c->device[0].has_mode);
+	assert_true(oci_config_has_device(c, 10, 229));
+	assert_false(oci_config_has_device(c, 10, 200));
 	oci_config_free(c);
 	bad(L("\"devices\":[" SDA "]"), "linux.devices[0].path: /dev/sda");
 	bad(L("\"devices\":[" SDA "],\"resources\":{\"devices\":[{\"allow\":false,\"access\":"
@@ -404,7 +405,7 @@ static void resources(void **state)
 	bad(R("\"memory\":{\"limit\":-9000000000000000001}"), "linux.resources.memory.limit");
 	bad(R("\"memory\":{\"kernel\":1000}"), "linux.resources.memory.kernel");
 	bad(R("\"memory\":{\"disableOOMKiller\":true}"), "disableOOMKiller");
-	bad(R("\"memory\":{\"swappiness\":101}"), "swappiness");
+	bad(R("\"memory\":{\"swappiness\":10}"), "swappiness");
 	bad(R("\"cpu\":{\"cpus\":\"1-\"}"), "linux.resources.cpu.cpus");
 	bad(R("\"cpu\":{\"cpus\":\"3-1\"}"), "linux.resources.cpu.cpus");
 	bad(R("\"cpu\":{\"cpus\":\"1,\"}"), "linux.resources.cpu.cpus");
