@@ -392,7 +392,7 @@ static void test_dial(void **state)
 		assert_int_equal(bind(x.listener, (struct sockaddr *)&at, sizeof(at)), 0);
 		assert_int_equal(listen(x.listener, 1), 0);
 		assert_int_equal(pthread_create(&thread, NULL, be_machine, &x), 0);
-		fd = agent_dial(at.sun_path, 2, 200, &err);
+		fd = agent_dial(at.sun_path, 2, x.answer ? 20000 : 100, &err);
 		pthread_join(thread, NULL);
 		assert_string_equal(x.heard, "CONNECT 2\n");
 		if (cases[i].result == 0) {
