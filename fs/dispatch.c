@@ -286,14 +286,15 @@ int64_t fs_serve(struct fs_server *s, struct fs_request *request)
 	return r == FS_NO_REPLY ? 0 : answer(s, &c, r);
 }
 
-void fs_finish(struct fs_server *s, struct fs_request *request, int error)
+void fs_finish(struct fs_request *request, int result)
 {
-	struct fuse_out_header head = {
-		.len = sizeof(head), .error = error, .unique = request->lock.unique
-	};
-	size_t n = 0;
+	struct fuse_out_header head = { .len = sizeof(head) + (uint32_t)MAX(result, 0),
+		.error = MIN(result, 0),
+		.unique = request->unique };
 
-	if (request->in_bytes >= sizeof(head))
-		n = fs_iov_write(request->in, request->in_count, &head, sizeof(head));
-	request->done(request, (uint32_t)n);
+	if (request->in_bytes < head.len)
+		head.len = 0;
+	else
+		fs_iov_write(request->in, request->in_count, &head, sizeof(head));
+	request->done(request, head.len);
 }

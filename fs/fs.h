@@ -23,6 +23,7 @@
 #pragma once
 
 #include "util/error.h"
+#include "vmm/worker.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -64,8 +65,24 @@ bool fs_server_is_file(const struct fs_server *s);
  */
 uint64_t fs_server_capabilities(const struct fs_server *s);
 
+/*
+ * Main, before @worker starts: its thread will serve. What may take long (flushes, reads from the
+ * disk) then goes to its ring, and the answer comes later. Without it the thread waits.
+ */
+void fs_server_attach(struct fs_server *s, struct worker *worker);
+
 /* The serving thread, first thing; before a seccomp filter. Returns 0 or -errno. */
 int fs_server_enter(struct fs_server *s);
+
+/*
+ * The bytes [skip, skip + len) of iovecs, made by changing two of them; put back by fs_iov_close().
+ */
+struct fs_window {
+	struct iovec *iov;
+	unsigned count;
+	struct iovec *changed[2];
+	struct iovec was[2];
+};
 
 /* One request. The server may change the iovecs while it works, and puts them back. */
 struct fs_request {
@@ -79,10 +96,16 @@ struct fs_request {
 	/* For those for which fs_serve() returned FS_LATER: @written bytes are in the iovecs. */
 	void (*done)(struct fs_request *request, uint32_t written);
 
-	/* The server's, while the request waits for a lock. */
+	/* The server's, while the request waits: for a lock, or for the ring. */
 	struct fs_request *next;
+	struct fs_server *server;
+	struct worker_op op;
+	struct fs_window window;
+	uint32_t file; /* the open file's place */
+	bool reads;
+	uint64_t unique;
 	struct fs_lock {
-		uint64_t unique, node, handle, owner;
+		uint64_t node, handle, owner;
 		uint64_t start, end; /* the last byte, too */
 		uint32_t pid;
 		int16_t type; /* F_RDLCK, F_WRLCK, F_UNLCK */
@@ -94,12 +117,13 @@ enum { FS_LATER = -1 };
 
 /*
  * Serving thread. Answers @request: returns how many bytes are in its iovecs (0: nothing is to be
- * answered), or FS_LATER: done() will be called from a later fs_retry(), fs_cancel(), or fs_serve()
- * of an interrupt. Whatever a guest writes there ends in an error for the guest.
+ * answered), or FS_LATER: done() will be called from a later fs_retry(), fs_cancel(), fs_serve() of
+ * an interrupt, or a completion of the ring. Those of the ring end by themselves.
+ * Whatever a guest writes there ends in an error for the guest.
  */
 int64_t fs_serve(struct fs_server *s, struct fs_request *request);
 
-/* Serving thread. Are there requests that wait, and did one since go that may have freed a lock? */
+/* Serving thread. Are there requests that wait for a lock, and did one since go that may have freed a lock? */
 bool fs_waiting(const struct fs_server *s);
 bool fs_unlocked(const struct fs_server *s);
 /* Serving thread. Try the waiting ones again. */

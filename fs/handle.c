@@ -26,9 +26,21 @@ struct fs_handle *fs_handle_add(struct fs_server *s, const struct fs_node *node,
 
 void fs_handle_close(struct fs_server *s, struct fs_handle *h)
 {
+	/* No longer the guest's, but the ring's yet. */
+	h->slot.live = false;
+	if (h->busy)
+		return;
 	if (h->fd >= 0)
 		close(h->fd);
 	fs_table_remove(&s->handles, h);
+}
+
+void fs_handle_idle(struct fs_server *s, uint32_t index)
+{
+	struct fs_handle *h = fs_table_at(&s->handles, index);
+
+	if (!--h->busy && !h->slot.live)
+		fs_handle_close(s, h);
 }
 
 void fs_handle_close_all(struct fs_server *s)

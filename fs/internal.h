@@ -80,6 +80,7 @@ struct fs_handle {
 	int fd;
 	bool directory;
 	bool writable;
+	uint32_t busy; /* operations on it with the ring: it is closed after them */
 	uint64_t node;
 	off_t position; /* directories: where the descriptor stands */
 };
@@ -88,7 +89,8 @@ struct fs_server {
 	/* Constant after open. */
 	bool read_only, is_file, as_root;
 	enum fs_cache cache;
-	int proc_fd; /* /proc/self/fd */
+	int proc_fd;	       /* /proc/self/fd */
+	struct worker *worker; /* NULL: nothing goes to a ring */
 	uint32_t uid, gid;
 	uint64_t root_dev;
 
@@ -102,6 +104,7 @@ struct fs_server {
 	uint64_t features; /* FUSE_... agreed upon */
 	struct fs_request *waiting;
 	bool unlocked;
+	bool no_nowait; /* the file system cannot say what is in its cache */
 	/* Credentials of the thread, see ids.c. */
 	uint32_t fsuid, fsgid;
 	bool fsetid;
@@ -136,8 +139,8 @@ void *fs_take(struct fs_call *c, size_t len);
 const char *fs_name(struct fs_call *c);
 /* The same for text that is no name: a link's target. */
 const char *fs_text(struct fs_call *c, size_t max);
-/* Answer a request that waited. */
-void fs_finish(struct fs_server *s, struct fs_request *request, int error);
+/* Answer a request that waited: -errno, or bytes that are in the guest behind the header. */
+void fs_finish(struct fs_request *request, int result);
 
 /* node.c */
 struct fs_node *fs_node(struct fs_server *s, uint64_t id);
@@ -159,6 +162,8 @@ struct fs_handle *fs_handle(struct fs_server *s, uint64_t id, bool directory);
 struct fs_handle *fs_handle_add(struct fs_server *s, const struct fs_node *node, int fd);
 void fs_handle_close(struct fs_server *s, struct fs_handle *h);
 void fs_handle_close_all(struct fs_server *s);
+/* One operation less is with the ring. */
+void fs_handle_idle(struct fs_server *s, uint32_t index);
 /* A descriptor's name relative to proc_fd. */
 struct fs_fd_name {
 	char text[12];
@@ -210,13 +215,6 @@ bool fs_interrupt(struct fs_server *s, uint64_t unique);
 /* iov.c */
 size_t fs_iov_read(const struct iovec *iov, unsigned count, void *to, size_t len);
 size_t fs_iov_write(const struct iovec *iov, unsigned count, const void *from, size_t len);
-/* The bytes [skip, skip + len) of iovecs, made by changing two of them; put back by fs_iov_close(). */
-struct fs_window {
-	struct iovec *iov;
-	unsigned count;
-	struct iovec *changed[2];
-	struct iovec was[2];
-};
 void fs_iov_open(struct fs_window *w, struct iovec *iov, unsigned count, size_t skip, size_t len);
 void fs_iov_close(struct fs_window *w);
 

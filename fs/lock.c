@@ -150,7 +150,6 @@ static int take_lock(struct fs_call *c, struct fs_lock *l)
 	const struct fuse_lk_in *in = fs_take(c, sizeof(*in));
 
 	*l = (struct fs_lock){
-		.unique = c->in.unique,
 		.node = c->in.nodeid,
 		.handle = in->fh,
 		.owner = in->owner,
@@ -186,6 +185,7 @@ int fs_op_setlkw(struct fs_server *s, struct fs_call *c)
 	if (r != -EAGAIN)
 		return r;
 	c->request->lock = l;
+	c->request->unique = c->in.unique;
 	c->request->next = NULL;
 	while (*at)
 		at = &(*at)->next;
@@ -268,7 +268,7 @@ void fs_retry(struct fs_server *s)
 			continue;
 		}
 		*at = request->next;
-		fs_finish(s, request, r);
+		fs_finish(request, r);
 	}
 }
 
@@ -278,7 +278,7 @@ void fs_cancel(struct fs_server *s)
 		struct fs_request *request = s->waiting;
 
 		s->waiting = request->next;
-		fs_finish(s, request, -EINTR);
+		fs_finish(request, -EINTR);
 	}
 }
 
@@ -287,10 +287,10 @@ bool fs_interrupt(struct fs_server *s, uint64_t unique)
 	for (struct fs_request **at = &s->waiting; *at; at = &(*at)->next) {
 		struct fs_request *request = *at;
 
-		if (request->lock.unique != unique)
+		if (request->unique != unique)
 			continue;
 		*at = request->next;
-		fs_finish(s, request, -EINTR);
+		fs_finish(request, -EINTR);
 		return true;
 	}
 	return false;

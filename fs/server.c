@@ -190,6 +190,14 @@ uint64_t fs_server_capabilities(const struct fs_server *s)
 	return s->as_root ? fs_ids_needed() : 0;
 }
 
+void fs_server_attach(struct fs_server *s, struct worker *worker)
+{
+	s->worker = worker;
+	worker_allow_plain_files(worker);
+	worker_allow(worker, IORING_OP_READV);
+	worker_allow(worker, IORING_OP_FSYNC);
+}
+
 int fs_server_enter(struct fs_server *s)
 {
 	int r;

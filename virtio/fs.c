@@ -2,9 +2,10 @@
  * The file system device (virtio 1.2, 5.11): FUSE requests from the rings to the server and back.
  *
  * Everything but create, assign and destroy runs on one worker, of the kind WORKER_FS: the server
- * makes its system calls there. A request is most often answered before the next is taken; one that
- * waits for a lock keeps its slot, and with it its chain, until the lock is there, an interrupt
- * ends it, or the queue comes to rest. A timer looks after locks that the host's processes hold.
+ * makes its system calls there. A request is most often answered before the next is taken. One that
+ * takes long (a flush, a read from the disk) keeps its slot, and with it its chain, until the ring
+ * has done it; one that waits for a lock until the lock is there, an interrupt ends it, or the queue
+ * comes to rest. A timer looks after locks that the host's processes hold.
  *
  * Queue 0 has the high priority (forgets and interrupts), the others requests of every kind.
  */
@@ -85,7 +86,10 @@ static void say_idle(struct fs *fs)
 
 static void on_done(struct fs_request *io, uint32_t written)
 {
-	complete(container_of(io, struct slot, io), written);
+	struct slot *slot = container_of(io, struct slot, io);
+
+	complete(slot, written);
+	say_idle(slot->owner->fs);
 }
 
 /* ---- those who wait for a lock ---- */
@@ -264,6 +268,7 @@ int virtio_fs_assign(struct virtio_device *device, struct worker *worker, struct
 	int r = 0;
 
 	worker_set_begin(worker, begin, fs->server);
+	fs_server_attach(fs->server, worker);
 	worker_allow(worker, IORING_OP_TIMEOUT);
 	for (unsigned i = 0; i < device->queues && r == 0; i++)
 		r = virtio_queue_assign(device, i, worker, err);

@@ -32,6 +32,7 @@ struct worker {
 	unsigned events;
 	struct worker_event *event[EVENTS_MAX];
 	bool allowed[OPCODES];
+	bool plain_files;
 	int (*begin)(void *ctx);
 	void *begin_ctx;
 	pthread_t thread;
@@ -156,6 +157,11 @@ void worker_allow(struct worker *w, uint8_t opcode)
 	w->allowed[opcode] = true;
 }
 
+void worker_allow_plain_files(struct worker *w)
+{
+	w->plain_files = true;
+}
+
 int worker_add_event(struct worker *w, struct worker_event *event, int fd)
 {
 	int file = worker_add_file(w, fd);
@@ -196,6 +202,11 @@ void worker_submit(struct worker *w, struct io_uring_sqe *sqe, struct worker_op 
 	sqe->flags |= IOSQE_FIXED_FILE;
 	if (!op)
 		sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	io_uring_sqe_set_data(sqe, op);
+}
+
+void worker_submit_plain(struct worker *w, struct io_uring_sqe *sqe, struct worker_op *op)
+{
 	io_uring_sqe_set_data(sqe, op);
 }
 
@@ -398,8 +409,10 @@ static int ring_restrict(struct worker *w)
 	res[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
 	res[n++].sqe_flags = IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS | IOSQE_IO_LINK |
 			     IOSQE_IO_HARDLINK | IOSQE_ASYNC;
-	res[n].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
-	res[n++].sqe_flags = IOSQE_FIXED_FILE;
+	if (!w->plain_files) {
+		res[n].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
+		res[n++].sqe_flags = IOSQE_FIXED_FILE;
+	}
 	return io_uring_register_restrictions(&w->ring, res, n);
 }
 

@@ -87,6 +87,12 @@ int worker_create(struct worker **out, const struct worker_params *params, struc
  */
 int worker_add_file(struct worker *w, int fd);
 
+/*
+ * Main, before start. The ring takes operations on any descriptor of the process, too, not on
+ * registered files alone: for a worker whose thread may use them in calls of its own anyway.
+ */
+void worker_allow_plain_files(struct worker *w);
+
 /* Main, before start. Let the ring take operations of type @opcode (IORING_OP_...). */
 void worker_allow(struct worker *w, uint8_t opcode);
 
@@ -128,6 +134,9 @@ void worker_destroy(struct worker *w);
  */
 struct io_uring_sqe *worker_sqe(struct worker *w);
 void worker_submit(struct worker *w, struct io_uring_sqe *sqe, struct worker_op *op);
+
+/* The same for an entry whose fd is a descriptor, after worker_allow_plain_files(). */
+void worker_submit_plain(struct worker *w, struct io_uring_sqe *sqe, struct worker_op *op);
 
 /*
  * Worker thread. How many entries can be taken before the queue has to be flushed: for callers that

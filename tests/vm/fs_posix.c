@@ -514,7 +514,7 @@ int main(int argc, char **argv)
 		shared &= strcmp(argv[i], "noshared") != 0;
 		ids &= strcmp(argv[i], "noids") != 0;
 	}
-	alarm(100); /* a lock that nobody gives up */
+	alarm(900); /* a lock that nobody gives up */
 	umask(0);
 	test_create();
 	test_unlinked();

@@ -14,6 +14,7 @@ struct entry {
 	struct io_uring_sqe sqe;
 	struct worker_op *op;
 	bool cancelled;
+	bool plain; /* the fd is one */
 };
 
 struct worker {
@@ -96,6 +97,10 @@ int worker_add_file(struct worker *w, int fd)
 	return (int)w->files++;
 }
 
+void worker_allow_plain_files(struct worker *w)
+{
+}
+
 void worker_allow(struct worker *w, uint8_t opcode)
 {
 	w->allowed[opcode] = true;
@@ -135,6 +140,12 @@ struct io_uring_sqe *worker_sqe(struct worker *w)
 void worker_submit(struct worker *w, struct io_uring_sqe *sqe, struct worker_op *op)
 {
 	w->entry[w->tail++ % SQES].op = op;
+}
+
+void worker_submit_plain(struct worker *w, struct io_uring_sqe *sqe, struct worker_op *op)
+{
+	w->entry[w->tail % SQES].plain = true;
+	worker_submit(w, sqe, op);
 }
 
 unsigned worker_room(struct worker *w)
@@ -212,16 +223,16 @@ static int result(ssize_t n)
 }
 
 /* The operations that devices use. */
-static int execute(struct worker *w, const struct io_uring_sqe *sqe)
+static int execute(struct worker *w, const struct io_uring_sqe *sqe, bool plain)
 {
 	void *addr = (void *)(uintptr_t)sqe->addr;
 	int fd;
 
 	if (sqe->opcode == IORING_OP_TIMEOUT)
 		return -ETIME;
-	if (sqe->fd < 0 || (unsigned)sqe->fd >= w->files)
+	if (!plain && (sqe->fd < 0 || (unsigned)sqe->fd >= w->files))
 		return -EBADF;
-	fd = w->file[sqe->fd];
+	fd = plain ? sqe->fd : w->file[sqe->fd];
 	switch (sqe->opcode) {
 	case IORING_OP_READ:
 		return result(pread(fd, addr, sqe->len, (off_t)sqe->off));
@@ -273,7 +284,7 @@ static bool run_entries(struct worker *w)
 		int res = -ECANCELED;
 
 		if (!e.cancelled && !(w->hook && w->hook(w->hook_ctx, &e.sqe, &res)))
-			res = execute(w, &e.sqe);
+			res = execute(w, &e.sqe, e.plain);
 		if (e.op)
 			e.op->complete(e.op, res, 0);
 		any = true;

@@ -312,6 +312,92 @@ static void test_reset_while_waiting(void **state)
 	assert_int_equal(answer(f, first)->error, 0);
 }
 
+static unsigned taken_back(struct fixture *f)
+{
+	uint32_t head, written;
+	unsigned n = 0;
+
+	while (driver_take(&f->d[1], &head, &written))
+		n++;
+	return n;
+}
+
+/* What takes long is with the ring; others are served meanwhile, and the file may be closed. */
+static void test_flush_by_the_ring(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t node, fh = open_file(f, &node);
+	struct fuse_fsync_in sync = { .fh = fh };
+	struct fuse_release_in release = { .fh = fh };
+	unsigned first = f->sent;
+
+	assert_true(fake_worker_allows(f->w, IORING_OP_FSYNC));
+	assert_true(fake_worker_allows(f->w, IORING_OP_READV));
+	fake_worker_hold(f->w, true);
+	offer(f, 1, FUSE_FSYNC, node, &sync, sizeof(sync), 16);
+	offer(f, 1, FUSE_FSYNC, node, &sync, sizeof(sync), 16);
+	offer(f, 1, FUSE_STATFS, 1, NULL, 0, 0x200);
+	offer(f, 1, FUSE_RELEASE, node, &release, sizeof(release), 16);
+	offer(f, 1, FUSE_FSYNC, node, &sync, sizeof(sync), 16);
+	kick(f, 1);
+	turns(f, 5);
+	assert_int_equal(taken_back(f), 3);
+	assert_int_equal(answer(f, first + 2)->error, 0);
+	assert_int_equal(answer(f, first + 3)->error, 0);
+	assert_int_equal(answer(f, first + 4)->error, -EBADF); /* it is closed to the guest */
+	fake_worker_hold(f->w, false);
+	turns(f, 5);
+	assert_int_equal(taken_back(f), 2);
+	assert_int_equal(answer(f, first)->error, 0);
+	assert_int_equal(answer(f, first + 1)->error, 0);
+	assert_int_equal(answer(f, first)->unique, 100 + first);
+
+	/* A reset waits for it. */
+	fh = open_file(f, &node);
+	sync.fh = fh;
+	fake_worker_hold(f->w, true);
+	first = f->sent;
+	offer(f, 1, FUSE_FSYNC, node, &sync, sizeof(sync), 16);
+	kick(f, 1);
+	turns(f, 5);
+	assert_int_equal(taken_back(f), 0);
+	mmio_write32(f->device, VIRTIO_MMIO_STATUS, 0);
+	assert_int_equal(answer(f, first)->unique, 100 + first);
+	assert_int_equal(answer(f, first)->error, 0);
+	fake_worker_hold(f->w, false);
+	start(f);
+	init(f);
+}
+
+static void test_read_from_the_disk(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t node, fh = open_file(f, &node);
+	struct fuse_read_in in = { .fh = fh, .size = 100 };
+	unsigned first = f->sent;
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/file", f->dir);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(fsync(fd), 0);
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	close(fd);
+	for (unsigned i = 0; i < 2; i++) {
+		in.offset = i;
+		offer(f, 1, FUSE_READ, node, &in, sizeof(in), 0x200);
+	}
+	kick(f, 1);
+	fake_worker_run(f->w);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(answer(f, first + i)->error, 0);
+		assert_int_equal(answer(f, first + i)->len, 16 + 7 - i);
+		assert_memory_equal(memory_at(&f->mem, IN + STRIDE * ((first + i) % 64) + 0x100, 6),
+			&"content"[i], 7 - i);
+	}
+	assert_int_equal(taken_back(f), 2);
+}
+
 static void test_broken_ring(void **state)
 {
 	struct fixture *f = *state;
@@ -341,6 +427,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_short, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_waits_for_a_lock, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_reset_while_waiting, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flush_by_the_ring, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_read_from_the_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_broken_ring, setup, teardown),
 	};
 
