@@ -53,9 +53,9 @@ static void read_whole(const char *path, char *buf, size_t size)
 	buf[len] = 0;
 }
 
-static void mount_here(const char *type, const char *where)
+static void mount_here(const char *type, const char *where, unsigned long flags)
 {
-	long err = sys_mount(type, where, type, 0, NULL);
+	long err = sys_mount(type, where, type, flags, NULL);
 
 	if (err < 0 && err != -EBUSY)
 		fail("cannot mount ", type, err);
@@ -147,9 +147,9 @@ void __attribute__((noreturn)) guest_start(long *stack)
 
 	boot.hints = (struct root_hints){ 0 };
 	sys_unlink("/dev/console");
-	mount_here("devtmpfs", "/dev");
+	mount_here("devtmpfs", "/dev", 0);
 	report_open_console();
-	mount_here("proc", "/proc");
+	mount_here("proc", "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC);
 	read_whole("/proc/cmdline", boot.text, sizeof(boot.text));
 	memcpy(boot.words, boot.text, sizeof(boot.words));
 	cmdline_parse(&boot.cmdline, boot.words);

@@ -36,6 +36,8 @@ long process_start(const struct message_start *start, const struct process_io *i
 /* Try argv[0] (in @path, where it has no slash). Returns what must be said, and *@why. */
 long process_exec(const char **argv, const char **env, const char *path, uint32_t *why);
 
+/* The terminal is what /dev/console is from now on, in the whole guest. What fails is left. */
+void process_be_console(const struct process_io *io);
 void process_resize(int terminal, uint16_t rows, uint16_t columns);
 /* The end of the input, typed. @line_begun: something was typed since the last end of a line. */
 size_t process_end_of_file(int terminal, bool line_begun, char keys[2]);

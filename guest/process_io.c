@@ -1,5 +1,6 @@
 #include "guest/process.h"
 #include "guest/sys.h"
+#include "guest/text.h"
 
 #include <asm/ioctls.h>
 #include <asm/termbits.h>
@@ -92,6 +93,15 @@ long process_open_io(struct process_io *io, const struct message_start *start)
 	if (err < 0)
 		process_close_io(io);
 	return err;
+}
+
+void process_be_console(const struct process_io *io)
+{
+	struct text path = { 0 };
+
+	text_add(&path, "/proc/self/fd/");
+	text_add_number(&path, io->theirs[0]);
+	sys_mount(path.buf, "/dev/console", NULL, MS_BIND, NULL);
 }
 
 void process_resize(int terminal, uint16_t rows, uint16_t columns)

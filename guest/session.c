@@ -131,6 +131,8 @@ static void on_start(struct session *s, const struct wire_message *m)
 		return;
 	}
 	s->terminal = start.flags & AGENT_START_TERMINAL;
+	if (s->terminal && s->first && sys_getpid() == 1)
+		process_be_console(&s->io);
 	if (start.flags & AGENT_START_STDIN)
 		s->input.allowed = AGENT_STDIN_WINDOW;
 	else
