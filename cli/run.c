@@ -57,6 +57,11 @@ int run_kernel_version(const struct vm_config *c, char *buf, size_t size, struct
 	return r < 0 ? r : 0;
 }
 
+bool run_wants_signatures(const struct vm_config *c)
+{
+	return c->append && (strstr(c->append, "sig_enforce") || strstr(c->append, "lockdown="));
+}
+
 /*
  * A stock kernel has its drivers in modules, so a root disk alone does not boot: make the small
  * initial RAM disk that loads them. A kernel without modules has all it needs built in.
@@ -71,6 +76,7 @@ static int make_initrd(struct vm_config *c, struct error *err)
 		.root_read_only = c->disk[0].read_only,
 		.net = c->nets > 0,
 		.console = c->console != VM_CONSOLE_NONE,
+		.signatures = run_wants_signatures(c),
 	};
 	struct stat st;
 	int r;

@@ -13,5 +13,8 @@ void run_say_end(const struct vm_config *config, const struct machine_result *re
  */
 int run_kernel_version(const struct vm_config *config, char *buf, size_t size, struct error *err);
 
+/* run.c: does the kernel's command line ask for signed modules only? */
+bool run_wants_signatures(const struct vm_config *config);
+
 /* run_job.c: a machine that runs a command. Returns the exit status. */
 int run_job(struct options *o, struct error *err);

@@ -244,6 +244,7 @@ static int add_initrd(struct run *run, struct error *err)
 		.root_image = run->job.root.kind == AGENT_ROOT_BLOCK ? c->disk[0].path : NULL,
 		.net = c->nets > 0,
 		.console = c->console == VM_CONSOLE_STDIO || c->console == VM_CONSOLE_FILE,
+		.signatures = run_wants_signatures(c),
 		.supervise = true,
 		.disk = c->disks > 0,
 		.fs = c->shares > 0,

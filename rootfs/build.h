@@ -24,6 +24,7 @@ struct build {
 	char plan[INITRAMFS_PLAN_MAX];
 	size_t plan_len;
 	bool incomplete; /* an optional module was left out */
+	bool whole;	 /* modules stay as they are */
 	struct cpio cpio;
 };
 

@@ -1,5 +1,6 @@
 #include "rootfs/build.h"
 #include "rootfs/cache.h"
+#include "rootfs/strip.h"
 
 #include "util/cleanup.h"
 #include "util/log.h"
@@ -141,7 +142,40 @@ static int add_module(struct build *b, const struct modules_item *item, struct e
 			"%s: too big for an initramfs; strip its debug information", path);
 	if (ret == 0)
 		ret = check_module(b, to, len, path, err);
+	if (ret == 0 && !b->whole)
+		len = strip_module(to, len);
 	return ret < 0 ? ret : cpio_commit(&b->cpio, name, 0600, len, err);
+}
+
+/* Was the kernel built to take signed modules only? Where its configuration is not there: no. */
+static bool wants_signatures(const struct build *b)
+{
+	static const char *const words[] = { "\nCONFIG_MODULE_SIG_FORCE=y\n",
+		"\nCONFIG_LOCK_DOWN_KERNEL_FORCE_INTEGRITY=y\n",
+		"\nCONFIG_LOCK_DOWN_KERNEL_FORCE_CONFIDENTIALITY=y\n" };
+	char path[PATH_MAX + 64], *text;
+	bool found = false;
+	struct stat st;
+
+	for (int i = 0; i < 2 && !found; i++) {
+		_cleanup_close_ int fd = -1;
+
+		snprintf(path, sizeof(path), "%s%s", i ? b->dir : "/boot/config-",
+			i			   ? "/config"
+			: b->needs->kernel_version ? b->needs->kernel_version
+						   : "");
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+		if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || !st.st_size)
+			continue;
+		text = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+		if (text == MAP_FAILED)
+			continue;
+		for (size_t w = 0; w < ARRAY_SIZE(words); w++)
+			found |= memmem(text, (size_t)st.st_size, words[w], strlen(words[w])) !=
+				 NULL;
+		munmap(text, (size_t)st.st_size);
+	}
+	return found;
 }
 
 /* The guest passes over an optional module that is not in the archive. */
@@ -173,6 +207,7 @@ static int write_archive(struct build *b, struct error *err)
 	};
 	int ret = cpio_begin(&b->cpio, err);
 
+	b->whole = b->needs->signatures || (b->dir_fd >= 0 && wants_signatures(b));
 	for (size_t i = 0; i < ARRAY_SIZE(nodes) && ret == 0; i++)
 		ret = cpio_node(&b->cpio, nodes[i].name, nodes[i].mode, nodes[i].major,
 			nodes[i].minor, err);
@@ -202,6 +237,7 @@ static struct cache_key key_of(const struct build *b)
 	cache_key_add(&key, rootfs_guest_image, guest_image_len());
 	cache_key_add(&key, b->plan, b->plan_len);
 	cache_key_add(&key, b->dir, strlen(b->dir));
+	cache_key_add(&key, &b->needs->signatures, sizeof(b->needs->signatures));
 	if (b->needs->kernel_version)
 		cache_key_add(&key, b->needs->kernel_version, strlen(b->needs->kernel_version));
 	for (size_t i = 0; i < module_count(b); i++) {

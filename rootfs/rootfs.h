@@ -25,6 +25,12 @@ struct rootfs_needs {
 	bool net;	     /* virtio_net */
 	bool console;	     /* virtio_console */
 	/*
+	 * The guest's kernel was told to load signed modules only (module.sig_enforce, lockdown=).
+	 * Otherwise they come without signature and type information (rootfs/strip.h), unless the
+	 * kernel's config-VERSION says that it takes no others.
+	 */
+	bool signatures;
+	/*
 	 * The host says over vsock what to mount and to start (guest/protocol.h). Such a guest gets an
 	 * initramfs in any case, and nothing about its root is in it: root_image then decides a module
 	 * only, and what to mount is the caller's to say (probe_root()).
