@@ -26,6 +26,15 @@ rtt|round trip (ping)|us|less|1|ours|qemu
 tcp-out-vhost|TCP, guest to host, against vhost|Mbit/s|more|0|ours|vhost
 tcp-in-vhost|TCP, host to guest, against vhost|Mbit/s|more|0|ours|vhost
 rtt-vhost|round trip, against vhost|us|less|0|ours|vhost
+job|job: start to the command's first output|ms|less|2|ours|qemu
+job-whole|job: `true` from start to end, in a row|ms|less|1|ours|qemu
+fs-read-1|shared file, random read 4 KiB, depth 1|IOPS|more|1|ours|qemu
+fs-read-32|shared file, random read 4 KiB, depth 32|IOPS|more|1|ours|qemu
+fs-cached|shared file, 4 KiB through the page cache|IOPS|more|1|ours|qemu
+walk-cold|find of shared files, guest caches empty|ms|less|1|ours|qemu
+walk-warm|- again|ms|less|1|ours|qemu
+git-cold|git status of those, guest caches empty|ms|less|1|ours|qemu
+git-warm|- again|ms|less|1|ours|qemu
 TABLE
 }
 
@@ -174,4 +183,105 @@ pair_net() {
 	net_job "$1" tcp-out "$iperf | $field" &&
 		net_job "$1" tcp-in "$iperf -R | $field" &&
 		net_job "$1" rtt "ping -q -i 0 -c 2000 HOST | awk -F/ '/^rtt/ { print \$5 * 1000 }'"
+}
+
+# ---- jobs: a command with a directory as root ----
+
+job_whos=(ours qemu)
+
+# The test image's files with git beside them, and a repository: 400 files in 100 folders.
+make_tree() {
+	local i
+
+	mkdir -p "$tree" "$tmp/mnt"
+	debugfs -R "rdump / $tree" "$ROOTFS" 2>/dev/null
+	{
+		command -v git
+		ldd "$(command -v git)" | grep -o '/[^ ]*\.so[^ ]*'
+	} | while read -r i; do
+		mkdir -p "$tree/${i%/*}"
+		cp -L "$i" "$tree/$i"
+	done
+	dd if=/dev/urandom of="$tree/file" bs=1M count=64 status=none
+	mkdir -p "$tree/data/"{0..9}/{0..9}
+	for ((i = 0; i < 400; i++)); do
+		echo "file number $i" >"$tree/data/$((i % 10))/$((i / 10 % 10))/file-$i.txt"
+	done
+	git -C "$tree/data" init -q
+	git -C "$tree/data" add -A
+	git -C "$tree/data" -c user.name=bench -c user.email=bench@localhost commit -q -m all
+}
+
+begin_job() {
+	local who
+
+	[ -x "$virtiofsd" ] || {
+		say "job: no $virtiofsd (Debian: qemu-system-common)"
+		return 1
+	}
+	make_tree
+	make_peer
+	session_text >"$tree/session"
+	for who in "${job_whos[@]}"; do
+		job_command "$who" "$tree" "--keep -i" /bin/sh /session
+		session_begin "$who" || return
+		session_ask "$who" 'mount -t proc proc /proc; export HOME=/ PATH=/usr/sbin:/usr/bin:/sbin:/bin' &&
+			session_ask "$who" 'git config --global --add safe.directory /data; cd /data && git status >/dev/null; cd /' || return
+	done
+}
+
+# job_files PAIR ROW TEXT: milliseconds that the text takes.
+job_files() {
+	local who begun
+
+	for who in "${job_whos[@]}"; do
+		[[ $2 != *-cold ]] || session_ask "$who" 'echo 3 >/proc/sys/vm/drop_caches' || return
+		begun=${EPOCHREALTIME/./}
+		session_ask "$who" "$3 >/dev/null" || return
+		note "$2" "$who" "$1" "$(((${EPOCHREALTIME/./} - begun) / 1000))"
+	done
+}
+
+job_fio() {
+	local who text
+
+	text="fio --name=x --filename=/file --readonly --rw=randread --bs=4k --time_based"
+	text+=" --runtime=$seconds --gtod_reduce=1 --minimal ${*:3} | cut -d';' -f8"
+	for who in "${job_whos[@]}"; do
+		session_ask "$who" "$text" || return
+		note "$2" "$who" "$1" "$answer"
+	done
+}
+
+# job_row PAIR: so many in a row, each from its start to its end.
+job_row() {
+	local who i begun
+
+	for who in "${job_whos[@]}"; do
+		job_command "$who" "$tree" '' /bin/true
+		begun=${EPOCHREALTIME/./}
+		for ((i = 0; i < jobs; i++)); do
+			"${command[@]}" </dev/null >"$tmp/out" 2>"$tmp/err" || {
+				say "failed: ${command[*]}" && tail -n 20 "$tmp/out" "$tmp/err" >&2
+				return 1
+			}
+		done
+		note job-whole "$who" "$1" "$(((${EPOCHREALTIME/./} - begun) / 1000 / jobs))"
+	done
+}
+
+pair_job() {
+	local who find='find /data -type f -size +1000k' git='git -C /data status --porcelain'
+
+	job_files "$1" walk-cold "$find" && job_files "$1" walk-warm "$find" &&
+		job_files "$1" git-cold "$git" && job_files "$1" git-warm "$git" &&
+		job_fio "$1" fs-read-1 --direct=1 --ioengine=psync &&
+		job_fio "$1" fs-read-32 --direct=1 --ioengine=libaio --iodepth=32 &&
+		job_fio "$1" fs-cached --direct=0 --ioengine=psync || return
+	for who in "${job_whos[@]}"; do
+		job_command "$who" "$tree" '' /bin/echo bench-job
+		measure 200 -u bench-job || return
+		note job "$who" "$1" "${numbers[0]}"
+	done
+	job_row "$1"
 }

@@ -8,7 +8,8 @@ declare -A session_pid session_in session_out
 # What each guest runs: lines from the console, each answered with "bench-done".
 session_text() {
 	cat <<'TEXT'
-exec <>/dev/hvc0 2>/dev/null
+exec 2>/dev/null
+[ ! -c /dev/hvc0 ] || exec <>/dev/hvc0
 stty -echo
 echo bench-ready
 while read -r line; do
@@ -26,7 +27,7 @@ session_wait() {
 	said=()
 	while [ $SECONDS -lt $end ]; do
 		read -r -t 5 line <&"${session_out[$1]}" || {
-			[ $? -gt 128 ] || break
+			[ $? -gt 128 ] && kill -0 "${session_pid[$1]}" 2>/dev/null || break
 			continue
 		}
 		line=${line%$'\r'}
@@ -40,9 +41,14 @@ session_wait() {
 
 # session_start WHO WORDS [DISK|'' [TAP]]
 session_start() {
+	boot_command "$1" "microvm.quiet $2 microvm.sh=$(session_text | base64 -w0)" "${@:3}"
+	session_begin "$1"
+}
+
+# session_begin WHO: starts command.
+session_begin() {
 	local who=$1 in out
 
-	boot_command "$who" "microvm.quiet $2 microvm.sh=$(session_text | base64 -w0)" "${@:3}"
 	mkfifo "$tmp/in-$who" "$tmp/out-$who"
 	exec {in}<>"$tmp/in-$who" {out}<>"$tmp/out-$who"
 	session_in[$who]=$in session_out[$who]=$out

@@ -7,6 +7,8 @@
 #   firmware      QEMU, with firmware of ours that speaks in the first instruction
 # shellcheck shell=bash disable=SC2154,SC2034 # variables of run
 
+virtiofsd=${VIRTIOFSD:-/usr/lib/qemu/virtiofsd}
+
 # The words microvm gives every kernel (machine/cmdline.c); QEMU's gets the same.
 words="panic=-1 quiet loglevel=3 tsc=reliable no_timer_check 8250.nr_uarts=1 pci=off"
 words+=" cryptomgr.notests random.trust_cpu=on"
@@ -64,6 +66,49 @@ boot_command() {
 	[ -z "$tap" ] || command+=(
 		-netdev "tap,id=net,ifname=$tap,script=no,downscript=no,vhost=$vhost"
 		-device "virtio-net-device,netdev=net")
+}
+
+# What the peer boots in the group job: a process 1 of our own and the six modules it takes.
+make_peer() {
+	local dir=$tmp/peer n=0 name file line
+	local -A seen=()
+
+	mkdir -p "$dir"/{modules,dev,root}
+	cp "$made/peer_init" "$dir/init"
+	for name in virtio_mmio virtio_console virtiofs; do
+		while read -r line file _; do
+			[[ $line == insmod && -z ${seen[$file]:-} ]] || continue
+			seen[$file]=1
+			cp "$file" "$dir/modules/$(printf %02d "$n").ko"
+			n=$((n + 1))
+		done < <(PATH=$PATH:/sbin:/usr/sbin modprobe -d "$KERNEL" -S "$(cat "$KERNEL/version")" \
+			--show-depends "$name")
+	done
+	(cd "$dir" && find . | cpio -o -H newc --quiet) >"$tmp/peer.cpio"
+}
+
+# job_command WHO DIRECTORY OPTIONS WORD...: sets the array command to a run of a command with a
+# directory as root. OPTIONS (a list in one word) are microvm's.
+job_command() {
+	local who=$1 dir=$2 options
+	read -ra options <<<"$3"
+	shift 3
+
+	if [ "$who" = ours ]; then
+		command=("$MICROVM" run --memory "${memory}M" --kernel "$KERNEL/vmlinuz"
+			--modules "$KERNEL/modules" --rootfs "$dir" "${options[@]}" -- "$@")
+		return
+	fi
+	command=("$made/peer_virtiofs" "$virtiofsd" "$tmp/fs.sock" "$dir"
+		"${qemu[@]}" -M "$machine,rtc=on,isa-serial=off,memory-backend=mem" -bios qboot.rom
+		-object "memory-backend-memfd,id=mem,size=${memory}M,share=on"
+		-global virtio-mmio.force-legacy=false
+		-kernel "$KERNEL/vmlinuz" -initrd "$tmp/peer.cpio"
+		-append "reboot=t $words console=hvc0 -- $*"
+		-device virtio-serial-device -chardev "stdio,id=console,signal=off"
+		-device "virtconsole,chardev=console"
+		-chardev "socket,id=fs,path=$tmp/fs.sock"
+		-device "vhost-user-fs-device,chardev=fs,tag=root,queue-size=1024")
 }
 
 # measure SECONDS [STOPWATCH OPTIONS]: runs command; its numbers go to the array
