@@ -5,8 +5,10 @@
 #include "util/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -173,6 +175,27 @@ static int make_network(struct container *c, struct error *err)
 	return r;
 }
 
+/* The configuration's labels are for the process that the host sees: this one. */
+static int label(const struct container *c, struct error *err)
+{
+	const struct oci_process *p = &c->config->process;
+	_cleanup_close_ int fd = -1;
+	bool ok = true;
+
+	if (!p->apparmor && !p->selinux)
+		return 0;
+	fd = open("/proc/self/attr/current", O_WRONLY | O_CLOEXEC);
+	if (p->apparmor)
+		ok = dprintf(fd, "changeprofile %s", p->apparmor) > 0;
+	if (ok && p->selinux)
+		ok = dprintf(fd, "%s", p->selinux) > 0;
+	return ok ? 0
+		  : error_set(err, ERROR_HOST, errno,
+			    "process.%s: the label %s cannot be taken on: %m",
+			    p->apparmor ? "apparmorProfile" : "selinuxLabel",
+			    p->apparmor ? p->apparmor : p->selinux);
+}
+
 static int make(struct container *c, struct error *err)
 {
 	int r = console_take(c->terminal, err);
@@ -188,7 +211,9 @@ static int make(struct container *c, struct error *err)
 		r = c->control = control_listen(c->state->dir, err);
 	if (r >= 0)
 		r = container_build(c, err);
-	return r < 0 ? r : mounts_pivot(c, err);
+	if (r >= 0)
+		r = mounts_pivot(c, err);
+	return r < 0 ? r : label(c, err);
 }
 
 static int status_of(struct container *c, const struct machine_result *result)

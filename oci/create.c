@@ -111,7 +111,7 @@ static int find_bundle(struct create *c, struct error *err)
 		oci_config_machine(c->config, NULL, err) < 0)
 		return -EINVAL;
 	for (size_t i = 0; i < c->config->warnings.count; i++)
-		log_info("%s", c->config->warnings.list[i]);
+		log_warn("%s", c->config->warnings.list[i]);
 	if (c->config->root[0] == '/')
 		c->rootfs = strdup(c->config->root);
 	else if (asprintf(&c->rootfs, "%s/%s", c->bundle_path, c->config->root) < 0)
@@ -139,6 +139,10 @@ static int check(struct create *c, struct error *err)
 	if (!terminal && c->console_socket)
 		return error_set(
 			err, ERROR_USAGE, EINVAL, "--console-socket: process.terminal is not set");
+	if (c->config->ns[OCI_NS_USER].present || c->config->uid_maps || c->config->gid_maps)
+		return error_set(err, ERROR_USAGE, ENOTSUP,
+			"config.json: linux.namespaces: user: a user namespace around the machine "
+			"cannot be made yet: leave --userns out");
 	if (oci_network_kind(&c->network, c->config, err) < 0)
 		return -EINVAL;
 	r = oci_check_mounts(c->config, bundle, err);

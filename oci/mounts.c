@@ -225,7 +225,7 @@ int mounts_tell(struct container *c, struct error *err)
 {
 	const struct oci_config *o = c->config;
 	size_t n = o->mounts + 2 * o->masked_paths.count + o->readonly_paths.count;
-	const char *tag = c->vm.share[1].tag;
+	const char *tag = c->vm.share[0].tag;
 	int r = 0;
 
 	if (n > JOB_MOUNTS_MAX)

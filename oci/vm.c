@@ -5,6 +5,7 @@
 #include "oci/process.h"
 
 #include "rootfs/kernel.h"
+#include "rootfs/probe.h"
 #include "rootfs/rootfs.h"
 #include "util/cleanup.h"
 #include "util/macros.h"
@@ -25,7 +26,6 @@ enum {
 };
 
 #define MEMORY_USUAL (1024 * MIB)
-#define MEMORY_LEAST (64 * MIB)
 
 /* ---- the size ---- */
 
@@ -36,56 +36,61 @@ static unsigned host_cpus(void)
 	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
-/* A quota of so many CPUs' time is a machine of so many, rounded up. */
+/* Annotations, limits and the like were looked at by oci_config_machine(). */
 static unsigned wanted_cpus(const struct oci_config *o)
 {
-	const struct oci_resources *r = &o->resources;
-	uint64_t period = r->has_cpu_period && r->cpu_period ? r->cpu_period : 100000;
-	uint64_t n = MIN(host_cpus(), (unsigned)CPUS_USUAL);
-
-	if (o->vm.cpus)
-		n = o->vm.cpus;
-	else if (r->has_cpu_quota && r->cpu_quota > 0)
-		n = ((uint64_t)r->cpu_quota + period - 1) / period;
-	n = MAX(n, (uint64_t)1);
-	return (unsigned)MIN(n, (uint64_t)VM_CPUS_MAX);
+	return o->vm.cpus ? o->vm.cpus : MIN(host_cpus(), (unsigned)CPUS_USUAL);
 }
 
 uint64_t container_memory(const struct oci_config *o)
 {
-	const struct oci_resources *r = &o->resources;
-	uint64_t bytes = MEMORY_USUAL;
-
-	if (o->vm.memory)
-		bytes = o->vm.memory;
-	else if (r->has_memory_limit && r->memory_limit > 0)
-		bytes = (uint64_t)r->memory_limit;
-	return align_up(MAX(bytes, (uint64_t)MEMORY_LEAST), 2 * MIB);
+	return o->vm.memory ? o->vm.memory : MEMORY_USUAL;
 }
 
 /* ---- what it boots ---- */
 
+/* The words of the configuration were checked when it was read. */
+static enum vm_hw hw_of(const char *word)
+{
+	return !word || !strcmp(word, "acpi") ? VM_HW_ACPI
+	       : !strcmp(word, "fdt")	      ? VM_HW_FDT
+					      : VM_HW_CMDLINE;
+}
+
+static enum vm_cache cache_of(const char *word)
+{
+	return !word || !strcmp(word, "auto") ? VM_CACHE_AUTO
+	       : !strcmp(word, "none")	      ? VM_CACHE_NONE
+					      : VM_CACHE_ALWAYS;
+}
+
 static int find_kernel(struct container *c, struct error *err)
 {
 	static char found[4096];
-	const char *wanted = c->config->vm.kernel;
-	int r;
+	const struct oci_vm *vm = &c->config->vm;
 
-	c->vm.modules = c->config->vm.modules;
-	c->vm.kernel = wanted ? wanted : found;
-	r = wanted ? 0 : rootfs_find_kernel(found, sizeof(found), c->vm.modules, err);
-	c->vm.append = c->config->vm.kernel_parameters;
-	return r;
+	c->vm.modules = vm->modules;
+	c->vm.kernel = vm->kernel ? vm->kernel : found;
+	c->vm.append = vm->kernel_parameters;
+	c->vm.hw = hw_of(vm->hw);
+	c->vm.initrd = vm->initrd;
+	return vm->kernel ? 0 : rootfs_find_kernel(found, sizeof(found), vm->modules, err);
 }
 
 static int make_initrd(struct container *c, struct error *err)
 {
 	char version[128];
-	struct rootfs_needs needs = {
-		.modules_dir = c->vm.modules, .net = c->vm.nets > 0, .supervise = true, .fs = true
-	};
-	int r = machine_kernel_version(c->vm.kernel, version, sizeof(version), err);
+	struct rootfs_needs needs = { .modules_dir = c->vm.modules,
+		.root_image = c->config->vm.image,
+		.net = c->vm.nets > 0,
+		.supervise = true,
+		.disk = c->vm.disks > 0,
+		.fs = true };
+	int r;
 
+	if (c->vm.initrd)
+		return 0;
+	r = machine_kernel_version(c->vm.kernel, version, sizeof(version), err);
 	needs.kernel_version = r >= 0 && *version ? version : NULL;
 	return r < 0 ? r : rootfs_initramfs(&c->vm.initrd_fd, &needs, err);
 }
@@ -96,8 +101,31 @@ static void add_share(struct container *c, const char *source, bool read_only)
 {
 	struct vm_share *share = &c->vm.share[c->vm.shares];
 
-	*share = (struct vm_share){ .source = source, .read_only = read_only };
+	*share = (struct vm_share){
+		.source = source, .read_only = read_only, .cache = cache_of(c->config->vm.cache)
+	};
 	snprintf(share->tag, sizeof(share->tag), "share%u", c->vm.shares++);
+}
+
+/* vm.image: a raw image of a file system in the place of the directory. */
+static int image_root(struct container *c, struct error *err)
+{
+	static char device[24];
+	struct probe_root probed;
+	int r = probe_root(&probed, c->config->vm.image, err);
+
+	if (r < 0) {
+		error_prefix(err, "vm.image");
+		return r;
+	}
+	snprintf(device, sizeof(device), probed.partition ? "/dev/vda%u" : "/dev/vda",
+		probed.partition);
+	c->vm.disk[c->vm.disks++] =
+		(struct vm_disk){ c->config->vm.image, c->config->root_read_only };
+	c->job_config.root = (struct agent_root){
+		.kind = AGENT_ROOT_BLOCK, .source = device, .types = probed.fstype
+	};
+	return 0;
 }
 
 static int add_shares(struct container *c, struct error *err)
@@ -108,12 +136,17 @@ static int add_shares(struct container *c, struct error *err)
 	if (r < 0)
 		return r;
 	snprintf(binds, sizeof(binds), "/proc/self/fd/%d", c->binds_tree);
-	add_share(c, c->rootfs, c->config->root_read_only);
 	add_share(c, binds, false);
-	c->job_config.root = (struct agent_root){ .kind = AGENT_ROOT_VIRTIOFS,
-		.source = c->vm.share[0].tag,
-		.flags = c->config->root_read_only ? AGENT_ROOT_READ_ONLY : 0 };
-	return mounts_tell(c, err);
+	if (c->config->vm.image) {
+		r = image_root(c, err);
+	} else {
+		add_share(c, c->rootfs, c->config->root_read_only);
+		c->job_config.root = (struct agent_root){ .kind = AGENT_ROOT_VIRTIOFS,
+			.source = c->vm.share[1].tag };
+	}
+	if (c->config->root_read_only)
+		c->job_config.root.flags |= AGENT_ROOT_READ_ONLY;
+	return r == 0 ? mounts_tell(c, err) : r;
 }
 
 /* The guest program's connection, and the socket that `exec` dials. Returns our end of the first. */
