@@ -86,7 +86,7 @@ nothing_left() {
 # What has our name; other things may come and go there.
 temporary() {
 	find /tmp /var/tmp /dev/shm -xdev -maxdepth 1 -name '*microvm*' -o -name '*vm-*' | sort
-	ls -A ~/.cache/microvm/*
+	find ~/.cache/microvm -name '.*' ! -name .lock
 }
 
 # What nothing_left compares with; once for a file, after a first job has made what is cached.
