@@ -198,6 +198,16 @@ static int run(struct options *o, struct error *err)
 	return job ? run_job(o, err) : run_machine(o, err);
 }
 
+/* As far as can be told where the options could not be read. */
+static bool is_job(const struct options *o, int argc, char **argv)
+{
+	bool job = o->job.command || o->job.image;
+
+	for (int i = 0; i < argc && !job; i++)
+		job = !strcmp(argv[i], "--");
+	return job;
+}
+
 int command_run(int argc, char **argv)
 {
 	struct error err = { 0 };
@@ -209,7 +219,7 @@ int command_run(int argc, char **argv)
 	log_setup(o.log_level, o.log_format);
 	if (r < 0) {
 		status = report(&err);
-		if (o.job.command || o.job.image)
+		if (is_job(&o, argc, argv))
 			status = EXIT_JOB;
 	} else if (o.help) {
 		status = help();

@@ -27,7 +27,7 @@ teardown() {
 
 # runner JOB PROJECT [IMAGE]: what the runner tells its scripts from here on.
 runner() {
-	export JOB_RESPONSE_FILE=$PWD/response-$1 BUILD_EXIT_CODE_FILE=$PWD/code-$1
+	export JOB_RESPONSE_FILE=$PWD/response BUILD_EXIT_CODE_FILE=$PWD/code-${1//[^0-9]/_}
 	cat >"$JOB_RESPONSE_FILE" <<-END
 		{ "id": $1, "token": "t", "job_info": { "project_id": $2, "name": "test" }, "image": { "name": "${3:-}" } }
 	END

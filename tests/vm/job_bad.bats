@@ -60,7 +60,9 @@ refused() {
 	refused '*leave one out*' --rootfs "$TREE" --image x -- true
 	refused '*leave one out*' --rootfs "$TREE" --keep --read-only -- true
 	refused '*leave one out*' --rootfs "$TREE,ro" --keep -- true
-	refused '*no command behind --*' --rootfs "$TREE" -- || [ "$status" = 2 ]
+	refused '*no command behind --*' --rootfs "$TREE" --
+	refused "unknown option '--rotfs'*" --rotfs "$TREE" -- true
+	refused "unexpected argument 'true'*" --rootfs "$TREE" true -- x
 	status=0
 	"$MICROVM" run --rootfs "$TREE" </dev/null 2>"$log" || status=$?
 	[ "$status" = 2 ]
