@@ -12,6 +12,7 @@ setup() {
 
 teardown() {
 	stop_leftovers
+	! mountpoint -q "$SCRATCH/debian" || umount "$SCRATCH/debian"
 }
 
 # example NAME: the text of that example.
@@ -90,17 +91,17 @@ shows() {
 
 # The five minutes of README.md, in a whole Debian.
 readme() {
-	grep -F "$1" "$REPO/README.md" | head -n 1 | sed 's/^\$ //'
+	grep -F -e "$1" "$REPO/README.md" | head -n 1 | sed 's/^\$ //'
 }
 
 @test "README: what to run first" {
 	local image
 
 	image=$("$REPO/tests/images/image" debian 2>/dev/null) || skip "no Debian image is made yet"
-	mkdir debian
-	mount -o loop,ro "$image" debian
+	mkdir -p "$SCRATCH/debian"
+	mount -o loop,ro "$image" "$SCRATCH/debian"
+	ln -s "$SCRATCH/debian" debian
 	try_readme
-	umount debian
 }
 
 try_readme() {

@@ -13,6 +13,7 @@ make_tree() {
 	cp /usr/bin/busybox "$1/usr/bin/"
 	busybox --install -s "$1/bin"
 	printf '%s\n' root:x:0:0:root:/root:/bin/sh alice:x:1000:1000:Alice:/home/alice:/bin/sh \
+		nobody:x:65534:65534:nobody:/nonexistent:/bin/false \
 		>"$1/etc/passwd"
 	printf '%s\n' root:x:0: wheel:x:10: users:x:100:alice alice:x:1000: >"$1/etc/group"
 	chown 1000:1000 "$1/home/alice"
