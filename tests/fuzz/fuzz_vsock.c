@@ -52,22 +52,22 @@ static void require(bool truth)
 		abort();
 }
 
-/* Of this process, so that several may run side by side. */
+/*
+ * A name for the device to connect to, of a file that is removed at once: nothing is left behind,
+ * however the fuzzer ends.
+ */
 static int listener(struct sockaddr_un *addr, const char *name)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), file;
 
 	addr->sun_family = AF_UNIX;
 	snprintf(addr->sun_path, sizeof(addr->sun_path), "/tmp/fuzz-vsock-%d-%s", getpid(), name);
 	unlink(addr->sun_path);
 	require(bind(fd, (struct sockaddr *)addr, sizeof(*addr)) == 0 && listen(fd, 8) == 0);
+	file = open(addr->sun_path, O_PATH | O_CLOEXEC);
+	require(file >= 0 && unlink(addr->sun_path) == 0);
+	snprintf(addr->sun_path, sizeof(addr->sun_path), "/proc/self/fd/%d", file);
 	return fd;
-}
-
-static void remove_listeners(void)
-{
-	unlink(served_at.sun_path);
-	unlink(door_at.sun_path);
 }
 
 static void begin(void)
@@ -76,7 +76,6 @@ static void begin(void)
 		return;
 	served = listener(&served_at, "served");
 	door = listener(&door_at, "door");
-	atexit(remove_listeners);
 	log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 }
 
