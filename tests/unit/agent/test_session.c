@@ -520,6 +520,7 @@ static void test_guest_goes_away(void **state)
 	assert_int_equal(agent_signal(r.agent, SIGTERM, AGENT_SIGNAL_PROCESS), -EPIPE);
 	result_free(&r);
 	waitpid(g.pid, NULL, 0);
+	unlink(g.socket);
 }
 
 /* An argument: only the tests with names like that. */
