@@ -61,7 +61,7 @@ bool fs_server_is_file(const struct fs_server *s);
 
 /*
  * Main. The capabilities (1 << CAP_...) that the serving thread needs when the guest's ids are to
- * be the host's; 0 for a server without root's. For sandbox_process().
+ * be the host's, and those that some of its calls need; 0 for a server without root's. For sandbox_process().
  */
 uint64_t fs_server_capabilities(const struct fs_server *s);
 

@@ -21,11 +21,16 @@
 
 #define BIT(cap) (1ULL << (cap))
 
-uint64_t fs_ids_needed(void)
+static uint64_t needed(void)
 {
-	return BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_DAC_READ_SEARCH) | BIT(CAP_FOWNER) |
-	       BIT(CAP_FSETID) | BIT(CAP_SETUID) | BIT(CAP_SETGID) | BIT(CAP_MKNOD) |
-	       BIT(CAP_SETFCAP);
+	return BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FOWNER) | BIT(CAP_FSETID) |
+	       BIT(CAP_SETUID) | BIT(CAP_SETGID);
+}
+
+uint64_t fs_ids_wanted(void)
+{
+	/* Without the last two (containers often lack them) single calls of the guest fail. */
+	return needed() | BIT(CAP_MKNOD) | BIT(CAP_SETFCAP);
 }
 
 static int get_caps(struct __user_cap_data_struct data[2])
@@ -58,8 +63,7 @@ bool fs_ids_root(void)
 	struct __user_cap_data_struct data[2];
 
 	/* CAP_SETPCAP is for the securebit: not needed later. */
-	return geteuid() == 0 && get_caps(data) == 0 &&
-	       have(data, fs_ids_needed() | BIT(CAP_SETPCAP));
+	return geteuid() == 0 && get_caps(data) == 0 && have(data, needed() | BIT(CAP_SETPCAP));
 }
 
 int fs_ids_enter(struct fs_server *s)
@@ -75,7 +79,7 @@ int fs_ids_enter(struct fs_server *s)
 	r = want_no_fixup();
 	if (r < 0)
 		return r;
-	if (!have(data, fs_ids_needed()))
+	if (!have(data, needed()))
 		return -EPERM;
 	s->permitted[0] = data[0].permitted;
 	s->permitted[1] = data[1].permitted;

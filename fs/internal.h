@@ -201,7 +201,7 @@ uint32_t fs_gid_to_guest(const struct fs_server *s, uint32_t gid);
 uint32_t fs_uid_to_host(const struct fs_server *s, uint32_t uid);
 uint32_t fs_gid_to_host(const struct fs_server *s, uint32_t gid);
 bool fs_ids_root(void);
-uint64_t fs_ids_needed(void);
+uint64_t fs_ids_wanted(void);
 
 /* wall.c. The calling thread: nothing outside of the directory from here on. */
 int fs_wall(struct fs_server *s);

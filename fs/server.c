@@ -187,7 +187,7 @@ bool fs_server_is_file(const struct fs_server *s)
 
 uint64_t fs_server_capabilities(const struct fs_server *s)
 {
-	return s->as_root ? fs_ids_needed() : 0;
+	return s->as_root ? fs_ids_wanted() : 0;
 }
 
 void fs_server_attach(struct fs_server *s, struct worker *worker)
