@@ -1,6 +1,6 @@
 #include "oci/seccomp.h"
 
-#include "guest/protocol.h"
+#include "agent/agent.h"
 #include "oci/config_internal.h"
 #include "util/cleanup.h"
 #include "util/macros.h"
