@@ -175,7 +175,7 @@ struct oci_config {
 	struct oci_pairs sysctl, annotations;
 	struct oci_strings masked_paths, readonly_paths;
 	const char *rootfs_propagation; /* NULL: not said */
-	/* Those to be made in the guest, which has what is behind them; the rest was refused. */
+	/* Those that the guest's kernel has: oci_device_guest_path(). The rest was refused. */
 	size_t devices;
 	struct oci_device *device;
 	struct json_object *seccomp; /* linux.seccomp, or NULL; oci/seccomp.h */
@@ -211,6 +211,9 @@ int oci_config_machine(struct oci_config *config, const char *path, struct error
  * always loaded: 10:200, tun.
  */
 bool oci_config_has_device(const struct oci_config *config, unsigned major, unsigned minor);
+
+/* Where the guest's own kernel has it, with that kernel's mode and owner. NULL: it has not. */
+const char *oci_device_guest_path(const struct oci_device *device);
 
 /* "network", as the configuration has it. */
 const char *oci_namespace_name(enum oci_namespace ns);

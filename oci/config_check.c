@@ -313,7 +313,7 @@ static int make_device(struct cfg *cfg, struct oci_config *config, const struct 
 	};
 	struct oci_device *more;
 
-	if (!config_guest_has(&device)) {
+	if (!oci_device_guest_path(&device)) {
 		if (config->resources.all_devices)
 			return 0;
 		return cfg_fail(cfg, "source",

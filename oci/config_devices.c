@@ -11,30 +11,29 @@
 
 static const struct {
 	unsigned major, minor;
+	const char *path;
 } guest_devices[] = {
-	{ 1, 3 },    /* null */
-	{ 1, 5 },    /* zero */
-	{ 1, 7 },    /* full */
-	{ 1, 8 },    /* random */
-	{ 1, 9 },    /* urandom */
-	{ 5, 0 },    /* tty */
-	{ 5, 1 },    /* console */
-	{ 5, 2 },    /* ptmx */
-	{ 10, 200 }, /* net/tun */
-	{ 10, 229 }, /* fuse */
+	{ 1, 3, "/dev/null" },
+	{ 1, 5, "/dev/zero" },
+	{ 1, 7, "/dev/full" },
+	{ 1, 8, "/dev/random" },
+	{ 1, 9, "/dev/urandom" },
+	{ 5, 0, "/dev/tty" },
+	{ 5, 1, "/dev/console" },
+	{ 5, 2, "/dev/ptmx" },
+	{ 10, 200, "/dev/net/tun" },
+	{ 10, 229, "/dev/fuse" },
 };
 
-bool config_guest_has(const struct oci_device *device)
+const char *oci_device_guest_path(const struct oci_device *device)
 {
-	if (device->type == 'p')
-		return true;
-	if (device->type == 'b')
-		return false;
+	if (device->type == 'b' || device->type == 'p')
+		return NULL;
 	for (unsigned i = 0; i < ARRAY_SIZE(guest_devices); i++)
 		if (device->major == guest_devices[i].major &&
 			device->minor == guest_devices[i].minor)
-			return true;
-	return false;
+			return guest_devices[i].path;
+	return NULL;
 }
 
 bool oci_config_has_device(const struct oci_config *config, unsigned major, unsigned minor)
@@ -138,11 +137,14 @@ int config_devices(struct cfg *cfg, struct json_object *in, struct oci_config *o
 		r = read_device(cfg, item, device);
 		if (r < 0)
 			return r;
-		if (config_guest_has(device))
+		if (oci_device_guest_path(device))
 			out->devices++;
 		else if (!out->resources.all_devices)
 			return cfg_fail(cfg, "path",
-				"%s: a device of the host cannot be passed into a machine",
+				device->type == 'p'
+					? "%s: a pipe with a name cannot be made in a machine"
+					: "%s: a device of the host cannot be passed into a "
+					  "machine",
 				device->path);
 		cfg_leave(cfg, mark);
 	}

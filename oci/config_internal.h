@@ -88,8 +88,6 @@ int config_mounts(struct cfg *cfg, struct json_object *in, struct oci_config *ou
 int config_hooks(struct cfg *cfg, struct json_object *in, struct oci_config *out);
 int config_linux(struct cfg *cfg, struct json_object *in, struct oci_config *out);
 int config_devices(struct cfg *cfg, struct json_object *in, struct oci_config *out);
-/* Whether the guest's kernel has what is behind this node. */
-bool config_guest_has(const struct oci_device *device);
 int config_device_rules(struct cfg *cfg, struct json_object *resources, struct oci_resources *out);
 int config_resources(struct cfg *cfg, struct json_object *in, struct oci_resources *out);
 int config_vm(struct cfg *cfg, struct json_object *in, struct oci_config *out);

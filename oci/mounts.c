@@ -221,10 +221,19 @@ static void mask(struct container *c, const char *path)
 	add(c, "tmpfs", "tmpfs", path)->flags = AGENT_MOUNT_TRY | AGENT_MOUNT_READ_ONLY;
 }
 
+/* The guest's kernel has made its devices already, under their usual names. */
+static void tell_device(struct container *c, const struct oci_device *device)
+{
+	const char *path = oci_device_guest_path(device);
+
+	if (path && strcmp(path, device->path))
+		add(c, "bind", path, device->path)->flags = AGENT_MOUNT_ON_FILE;
+}
+
 int mounts_tell(struct container *c, struct error *err)
 {
 	const struct oci_config *o = c->config;
-	size_t n = o->mounts + 2 * o->masked_paths.count + o->readonly_paths.count;
+	size_t n = o->mounts + 2 * o->masked_paths.count + o->readonly_paths.count + o->devices;
 	const char *tag = c->vm.share[0].tag;
 	int r = 0;
 
@@ -235,6 +244,8 @@ int mounts_tell(struct container *c, struct error *err)
 	c->job_config.standard = AGENT_STANDARD_DEV;
 	for (size_t i = 0; i < o->mounts && r == 0; i++)
 		r = tell_one(c, i, tag, err);
+	for (size_t i = 0; i < o->devices; i++)
+		tell_device(c, &o->device[i]);
 	for (size_t i = 0; i < o->readonly_paths.count; i++)
 		add(c, "bind", o->readonly_paths.list[i], o->readonly_paths.list[i])->flags =
 			AGENT_MOUNT_TRY | AGENT_MOUNT_READ_ONLY | AGENT_MOUNT_RECURSIVE;

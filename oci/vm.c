@@ -85,7 +85,8 @@ static int make_initrd(struct container *c, struct error *err)
 		.net = c->vm.nets > 0,
 		.supervise = true,
 		.disk = c->vm.disks > 0,
-		.fs = true };
+		.fs = true,
+		.tun = oci_config_has_device(c->config, 10, 200) };
 	int r;
 
 	if (c->vm.initrd)
