@@ -34,7 +34,7 @@ project() {
 		fetch() { echo got >"$CACHE/item"; }
 		offline() { cat "$CACHE/item"; echo bad >"$CACHE/item"; }
 	END
-	cd project
+	cd project || return
 	ln -s ../debian debian
 }
 

@@ -300,7 +300,7 @@ b" -- sh -c 'printf "%s|" "$A" "$@"; printf %s "$LONG" | wc -c' sh 'a b' '' $'\x
 }
 
 @test "many in a row leave nothing behind" {
-	for i in {1..8}; do
+	for _ in {1..8}; do
 		"$MICROVM" run "${mod[@]}" --rootfs "$TREE" --net user -v "$PWD:/v" -- true </dev/null 3>&-
 	done
 	nothing_left

@@ -171,7 +171,7 @@ gone_in() {
 	await 20 two_run
 	"$MICROVM" ps
 	"$MICROVM" ps | grep -q "^first  *$vm  *20[-0-9]* [0-9:]*  $TREE  sh -c"
-	! "$MICROVM" ps | grep -q $'\033'
+	[ "$("$MICROVM" ps | grep -c $'\033')" = 0 ]
 	"$MICROVM" ps --json | python3 -c '
 import json, sys
 a = {m["name"]: m for m in json.load(sys.stdin)}
