@@ -106,6 +106,35 @@ static int open_living(int base, const char *name, int *out)
 	return alive ? 0 : -ESTALE;
 }
 
+/* A socket that nobody listens at. -EADDRINUSE: somebody does; -EEXIST: it is no socket. */
+static int remove_dead_socket(const struct sockaddr_un *addr)
+{
+	_cleanup_close_ int probe = -1;
+	struct stat st;
+
+	/* A file of somebody's: connect() would say of that as well that nobody listens. */
+	if (lstat(addr->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (probe < 0 || connect(probe, (const struct sockaddr *)addr, sizeof(*addr)) == 0 ||
+		errno != ECONNREFUSED)
+		return -EADDRINUSE;
+	return unlink(addr->sun_path) < 0 ? -errno : 0;
+}
+
+/* The socket of a killed machine's --vsock, to which its directory has a link. */
+static void remove_own_socket(int dir)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	ssize_t n = readlinkat(dir, "vsock", addr.sun_path, sizeof(addr.sun_path));
+
+	if (n <= 0 || (size_t)n >= sizeof(addr.sun_path))
+		return;
+	addr.sun_path[n] = 0;
+	if (remove_dead_socket(&addr) < 0)
+		log_debug("%s: left as it is", addr.sun_path);
+}
+
 /* Remove what killed machines left; under the lock of the directory above. */
 static void sweep(int base)
 {
@@ -120,8 +149,10 @@ static void sweep(int base)
 	while ((e = readdir(d))) {
 		_cleanup_close_ int dir = -1;
 
-		if (e->d_name[0] != '.' && open_living(base, e->d_name, &dir) == -ESTALE)
-			wipe(base, dir, e->d_name);
+		if (e->d_name[0] == '.' || open_living(base, e->d_name, &dir) != -ESTALE)
+			continue;
+		remove_own_socket(dir);
+		wipe(base, dir, e->d_name);
 	}
 	closedir(d);
 }
@@ -211,19 +242,15 @@ const char *rundir_name(const struct rundir *r)
 static int bind_anew(int fd, const struct sockaddr_un *addr)
 {
 	const struct sockaddr *sa = (const struct sockaddr *)addr;
-	_cleanup_close_ int probe = -1;
-	struct stat st;
+	int r;
 
 	if (bind(fd, sa, sizeof(*addr)) == 0)
 		return 0;
 	if (errno != EADDRINUSE)
 		return -errno;
-	if (lstat(addr->sun_path, &st) < 0 || !S_ISSOCK(st.st_mode))
-		return -EEXIST; /* a file of somebody's: connect() refuses that as well */
-	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (probe < 0 || connect(probe, sa, sizeof(*addr)) == 0 || errno != ECONNREFUSED)
-		return -EADDRINUSE;
-	unlink(addr->sun_path);
+	r = remove_dead_socket(addr);
+	if (r < 0)
+		return r;
 	return bind(fd, sa, sizeof(*addr)) < 0 ? -errno : 0;
 }
 

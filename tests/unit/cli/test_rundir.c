@@ -83,14 +83,15 @@ static void test_killed(void **state)
 {
 	struct rundir *dir;
 	struct error err;
+	char byte, path[64];
 	int ready[2];
-	char byte;
 	pid_t pid;
 
+	snprintf(path, sizeof(path), "%s/door", folder);
 	assert_int_equal(pipe(ready), 0);
 	pid = fork();
 	if (pid == 0) {
-		if (rundir_create(&dir, name, &err) == 0 && rundir_listen(dir, NULL, &err) >= 0 &&
+		if (rundir_create(&dir, name, &err) == 0 && rundir_listen(dir, path, &err) >= 0 &&
 			rundir_describe(dir, "/some/root", words, &err) == 0)
 			write(ready[1], "", 1);
 		pause();
@@ -101,7 +102,9 @@ static void test_killed(void **state)
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 	assert_int_equal(listed().times, 0);
+	assert_int_equal(access(path, F_OK), 0);
 	assert_int_equal(rundir_create(&dir, name, &err), 0); /* the name is free again */
+	assert_int_equal(access(path, F_OK), -1);
 	rundir_destroy(dir);
 	close(ready[0]);
 	close(ready[1]);
