@@ -33,7 +33,7 @@ job_setup() {
 # what came on standard error is in the file $log. ROOT takes the place of the usual root.
 job() {
 	status=0
-	timeout -k 5 "${LIMIT:-60}" "$MICROVM" run "${mod[@]}" --rootfs "${ROOT:-$TREE}" "$@" \
+	timeout -k 5 "${LIMIT:-100}" "$MICROVM" run "${mod[@]}" --rootfs "${ROOT:-$TREE}" "$@" \
 		<"${INPUT:-/dev/null}" >"$out" 2>"$log" 3>&- || status=$?
 	output=$(tr -d '\0' <"$out")
 	show
