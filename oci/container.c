@@ -216,6 +216,26 @@ static int make(struct container *c, struct error *err)
 	return r < 0 ? r : label(c, err);
 }
 
+/* The machine has ended before the process began: what its console said last tells why. */
+static void tell_end(struct container *c, const struct machine_result *result)
+{
+	char tail[400], text[512], *line = tail, *end;
+
+	if (c->starting < 0)
+		return;
+	machine_console_tail(c->machine, tail, sizeof(tail));
+	for (end = tail + strlen(tail); end > tail && end[-1] == '\n';)
+		*--end = 0;
+	if (strrchr(tail, '\n'))
+		line = strrchr(tail, '\n') + 1;
+	snprintf(text, sizeof(text), "the guest %s before its process began%s%s",
+		result->end == MACHINE_PANICKED	  ? "panicked"
+		: result->end == MACHINE_REBOOTED ? "rebooted"
+						  : "ended",
+		*line ? ": " : "", line);
+	answer(c, c->starting, EIO, text);
+}
+
 static int status_of(struct container *c, const struct machine_result *result)
 {
 	const struct job_outcome *outcome = job_outcome(c->job);
@@ -259,6 +279,7 @@ void container_main(struct container *c)
 		_exit(STATUS_FAILED);
 	}
 	tell_start(c);
+	tell_end(c, &result);
 	/* The kernel takes down what is left, faster than we could. */
 	_exit(status_of(c, &result));
 }

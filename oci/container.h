@@ -52,7 +52,7 @@ struct container {
 	int connection[CONTAINER_CONNECTIONS]; /* -1: free */
 	int starting;			       /* of them the one that waits for the start, or -1 */
 	struct machine_attendant attendant;
-	struct job_sysctl sysctl[32];
+	struct job_sysctl sysctl[128];
 	struct oci_network network;
 	struct oci_interfaces found; /* at the start; what the guest is told points into it */
 };

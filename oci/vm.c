@@ -169,17 +169,21 @@ static int add_vsock(struct container *c, struct error *err)
 	return pair[0];
 }
 
-static void add_sysctls(struct container *c)
+static int add_sysctls(struct container *c, struct error *err)
 {
 	const struct oci_config *o = c->config;
 	struct job_config *j = &c->job_config;
 
-	for (size_t i = 0; i < o->sysctl.count && j->sysctls < ARRAY_SIZE(c->sysctl) - 1; i++)
+	if (o->sysctl.count >= ARRAY_SIZE(c->sysctl))
+		return error_set(err, ERROR_USAGE, E2BIG, "linux.sysctl: %zu of them: at most %zu",
+			o->sysctl.count, ARRAY_SIZE(c->sysctl) - 1);
+	for (size_t i = 0; i < o->sysctl.count; i++)
 		c->sysctl[j->sysctls++] =
 			(struct job_sysctl){ o->sysctl.list[i].key, o->sysctl.list[i].value };
 	if (o->domainname)
 		c->sysctl[j->sysctls++] = (struct job_sysctl){ "kernel.domainname", o->domainname };
 	j->sysctl = c->sysctl;
+	return 0;
 }
 
 static int add_process(struct container *c, struct error *err)
@@ -213,10 +217,11 @@ int container_build(struct container *c, struct error *err)
 	if (r == 0)
 		r = make_initrd(c, err);
 	if (r == 0)
+		r = add_sysctls(c, err);
+	if (r == 0)
 		r = fd = add_vsock(c, err);
 	if (r < 0)
 		return r;
-	add_sysctls(c);
 	j->held = j->lasting = j->own_files = true;
 	j->hostname = o->hostname ? o->hostname : "microvm";
 	j->boot_limit_ms = BOOT_LIMIT_MS;
