@@ -40,6 +40,7 @@ TABLE
 
 note() {
 	echo "$1 $2 $3 $4" >>"$figures"
+	[ -z "$raw" ] || say "$1 $2 $3 $4"
 }
 
 # ---- process start to the first guest instruction ----
