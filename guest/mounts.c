@@ -191,6 +191,15 @@ static void link_streams(void)
 		sys_symlink(links[i][0], links[i][1]);
 }
 
+/* As everybody may use them elsewhere; the kernel makes them root's. They need not be there. */
+static void open_devices(void)
+{
+	static const char *const devices[] = { "/dev/fuse", "/dev/net/tun" };
+
+	for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
+		sys_call(__NR_fchmodat, AT_FDCWD, SYS_PTR(devices[i]), 0666, 0, 0);
+}
+
 long mounts_standard(struct setup *setup, uint32_t which, struct text *why)
 {
 	const unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
@@ -199,6 +208,7 @@ long mounts_standard(struct setup *setup, uint32_t which, struct text *why)
 	(void)setup;
 	if (which & AGENT_STANDARD_DEV) {
 		link_streams();
+		open_devices();
 		err = mount_usual("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC,
 			"newinstance,gid=5,mode=0620,ptmxmode=0666", why);
 		if (err == 0)
