@@ -517,6 +517,44 @@ static void test_real_limits(void **state)
 	json_object_put(data);
 }
 
+/* Where systemd runs: a scope of its own, with our group in it; all of it gone in the end. */
+static void test_systemd(void **state)
+{
+	struct oci_cgroup *scope;
+	struct oci_resources res = { .has_memory_limit = true, .memory_limit = 64 << 20 };
+	char name[64], whole[300], text[64];
+
+	need_real();
+	if (access("/run/systemd/private", F_OK) < 0 || strcmp(real, CGROUP_ROOT)) {
+		print_message("needs systemd\n");
+		skip();
+	}
+	snprintf(name, sizeof(name), "machine.slice:microvm-test:%d", getpid());
+	for (int round = 0; round < 2; round++) {
+		if (oci_cgroup_create(&scope, name, "id", true, child, &err) < 0)
+			fail_msg("%s", err.msg);
+		snprintf(whole, sizeof(whole), "/machine.slice/microvm-test-%d.scope/container",
+			getpid());
+		assert_string_equal(oci_cgroup_path(scope), whole);
+		if (oci_cgroup_apply(scope, &res, &err) < 0)
+			fail_msg("%s", err.msg);
+		assert_true(cgroup_read(scope, "memory.max", text, sizeof(text)) > 0);
+		assert_string_equal(text, "135266304\n");
+		assert_int_equal(oci_cgroup_kill(scope, &err), 0);
+		assert_int_equal(waitpid(child, NULL, 0), child);
+		assert_int_equal(oci_cgroup_remove(scope), 0);
+		snprintf(whole, sizeof(whole), CGROUP_ROOT "/machine.slice/microvm-test-%d.scope",
+			getpid());
+		assert_int_equal(access(whole, F_OK), -1);
+		oci_cgroup_free(scope);
+		child = fork();
+		if (child == 0) {
+			for (;;)
+				pause();
+		}
+	}
+}
+
 static void test_numbers(void **state)
 {
 	uint64_t n = 0;
@@ -551,6 +589,7 @@ int main(void)
 		REAL(test_kill),
 		REAL(test_remove),
 		REAL(test_real_limits),
+		REAL(test_systemd),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
