@@ -119,7 +119,9 @@ static int read_annotations(struct cfg *cfg, struct oci_config *config)
 		unsigned k = 0;
 		int r;
 
-		if (strncmp(pair->key, PREFIX, strlen(PREFIX)))
+		/* microvm.network is not the machine's but the container's: oci/network.h. */
+		if (strncmp(pair->key, PREFIX, strlen(PREFIX)) ||
+			!strcmp(pair->key, PREFIX "network"))
 			continue;
 		while (k < ARRAY_SIZE(keys) && strcmp(pair->key + strlen(PREFIX), keys[k].key))
 			k++;

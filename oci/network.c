@@ -46,7 +46,10 @@ static bool is_sandbox(const struct oci_config *config)
 		if (value && !strcmp(value, "sandbox"))
 			return true;
 	}
-	return false;
+	/* podman says it of its pods by nothing but the command that sleeps in them. */
+	return config->process.args.count == 2 &&
+	       !strcmp(config->process.args.list[0], "/catatonit") &&
+	       !strcmp(config->process.args.list[1], "-P");
 }
 
 /* Is it the network of this process, or of the host's first? That one is never taken. */

@@ -115,6 +115,7 @@ static enum oci_network_kind kind_of(const struct oci_config *config)
 
 static void test_kinds(void **state)
 {
+	static const char *pause[] = { "/catatonit", "-P", NULL };
 	struct oci_pair pair = { "microvm.network", "none" };
 	struct oci_config config = { 0 };
 	enum oci_network_kind kind;
@@ -139,6 +140,10 @@ static void test_kinds(void **state)
 	pair = (struct oci_pair){ "io.kubernetes.cri.container-type", "sandbox" };
 	assert_int_equal(kind_of(&config), OCI_NETWORK_NONE);
 	pair.value = "container";
+	assert_int_equal(kind_of(&config), OCI_NETWORK_FRESH);
+	config.process.args = (struct oci_strings){ 2, pause };
+	assert_int_equal(kind_of(&config), OCI_NETWORK_NONE);
+	config.process.args.count = 1;
 	assert_int_equal(kind_of(&config), OCI_NETWORK_FRESH);
 }
 
