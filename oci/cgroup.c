@@ -9,14 +9,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
 
-enum { FREEZE_WAIT_MS = 10000, REMOVE_WAIT_MS = 1000, DEPTH_MAX = 16 };
+enum { REMOVE_WAIT_MS = 1000, DEPTH_MAX = 16 };
 
 /* ---- files ---- */
 
@@ -347,60 +346,6 @@ static int64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
-/* Write @state to cgroup.freeze, and wait until cgroup.events says the same. */
-static int set_frozen(struct oci_cgroup *cgroup, unsigned state)
-{
-	_cleanup_close_ int fd = openat(cgroup->dir, "cgroup.events", O_RDONLY | O_CLOEXEC);
-	int64_t end = now_ms() + FREEZE_WAIT_MS;
-	int r = fd < 0 ? -errno : cgroup_write(cgroup, "cgroup.freeze", state ? "1" : "0");
-
-	while (r == 0) {
-		struct pollfd changed = { .fd = fd, .events = POLLPRI };
-		char text[256];
-		ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
-		uint64_t is;
-
-		if (n < 0)
-			return -errno;
-		text[n] = 0;
-		if (!cgroup_number(text, "frozen", &is))
-			return -EOPNOTSUPP;
-		if (is == state)
-			return 0;
-		if (now_ms() > end)
-			r = -ETIMEDOUT;
-		else
-			poll(&changed, 1, 100);
-	}
-	return r;
-}
-
-static int freeze_error(struct oci_cgroup *cgroup, const char *what, int r, struct error *err)
-{
-	if (r == 0)
-		return 0;
-	errno = -r;
-	if (cgroup->dir < 0)
-		return error_set(err, ERROR_HOST, EOPNOTSUPP,
-			"the container has no control group, by which it is %s", what);
-	return error_set(
-		err, ERROR_HOST, -r, "the group \"%s\" cannot be %s: %m", cgroup->path, what);
-}
-
-int oci_cgroup_freeze(struct oci_cgroup *cgroup, struct error *err)
-{
-	int r = set_frozen(cgroup, 1);
-
-	if (r < 0)
-		(void)cgroup_write(cgroup, "cgroup.freeze", "0");
-	return freeze_error(cgroup, "paused", r, err);
-}
-
-int oci_cgroup_thaw(struct oci_cgroup *cgroup, struct error *err)
-{
-	return freeze_error(cgroup, "resumed", set_frozen(cgroup, 0), err);
 }
 
 /* Linux before 5.14. Those that are made meanwhile are found on the next round. */
