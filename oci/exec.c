@@ -212,6 +212,8 @@ static void on_started(void *ctx)
 
 static int status_of(struct exec *e, const struct job_outcome *outcome, struct error *err)
 {
+	const char *command = e->process->args.list[0];
+
 	switch (outcome->end) {
 	case JOB_EXITED:
 		return outcome->status & 0xff;
@@ -220,9 +222,23 @@ static int status_of(struct exec *e, const struct job_outcome *outcome, struct e
 	case JOB_NO_READER:
 		return STATUS_SIGNAL + outcome->status;
 	default:
-		error_set(err, ERROR_MACHINE, EIO, "%s", outcome->text);
-		return -1;
+		break;
 	}
+	/* Container engines look for these words, and make 127 and 126 of them. */
+	if (outcome->end != JOB_FAILED)
+		error_set(err, ERROR_MACHINE, EIO, "%s", outcome->text);
+	else if (outcome->why == AGENT_FAILED_NOT_FOUND && !strchr(command, '/'))
+		error_set(err, ERROR_USAGE, ENOENT,
+			"exec \"%s\": executable file not found in $PATH", command);
+	else if (outcome->why == AGENT_FAILED_NOT_FOUND && outcome->status == ENOENT)
+		error_set(err, ERROR_USAGE, ENOENT, "exec \"%s\": no such file or directory",
+			command);
+	else if (outcome->why == AGENT_FAILED_NOT_EXECUTABLE)
+		error_set(err, ERROR_USAGE, EACCES, "exec \"%s\": permission denied (%s)", command,
+			outcome->text);
+	else
+		error_set(err, ERROR_MACHINE, EIO, "%s", outcome->text);
+	return -1;
 }
 
 /* Returns the exit status, or -1 with the error where the process never was. */
