@@ -45,11 +45,21 @@ static void on_ready(void *ctx)
 	job->ready = true;
 }
 
+static void send_size(struct job *job)
+{
+	uint16_t rows, columns;
+
+	if ((job->config->process.flags & AGENT_START_TERMINAL) && stdio_size(&rows, &columns) &&
+		rows && columns)
+		agent_resize(job->agent, rows, columns);
+}
+
 static void on_started(void *ctx, int pid)
 {
 	struct job *job = ctx;
 
 	job->started = true;
+	send_size(job); /* it may have changed on the way */
 	stdio_begin(job);
 	if (job->config->on_started)
 		job->config->on_started(job->config->ctx);
@@ -190,12 +200,10 @@ static bool job_attend(void *ctx, const struct pollfd *fds, unsigned count)
 static bool job_signal(void *ctx, int number)
 {
 	struct job *job = ctx;
-	uint16_t rows, columns;
 
 	if (number == SIGWINCH) {
-		if ((job->config->process.flags & AGENT_START_TERMINAL) &&
-			stdio_size(&rows, &columns))
-			agent_resize(job->agent, rows, columns);
+		if (job->started)
+			send_size(job);
 		return true;
 	}
 	if (job->over && job->farewell == INT64_MAX)
