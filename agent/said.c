@@ -173,6 +173,18 @@ int agent_setup_sysctl(struct agent *agent, const char *name, const char *value)
 	return 0;
 }
 
+int agent_setup_pids(struct agent *agent, uint64_t limit)
+{
+	struct wire_writer w;
+	int r = agent_begin_message(agent, AGENT_PIDS, 8, &w);
+
+	if (r < 0)
+		return r;
+	wire_put_u64(&w, limit);
+	agent_end_message(agent, &w);
+	return 0;
+}
+
 int agent_setup_done(struct agent *agent)
 {
 	int r = say_empty(agent, AGENT_SETUP_DONE);

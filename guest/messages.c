@@ -13,6 +13,14 @@ bool message_u32(const struct wire_message *m, uint32_t *n)
 	return wire_done(&r);
 }
 
+bool message_u64(const struct wire_message *m, uint64_t *n)
+{
+	struct wire_reader r = reader(m);
+
+	*n = wire_u64(&r);
+	return wire_done(&r);
+}
+
 bool message_hello(const struct wire_message *m, uint32_t *version)
 {
 	return message_u32(m, version);

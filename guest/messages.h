@@ -72,6 +72,7 @@ struct message_start {
 bool message_hello(const struct wire_message *m, uint32_t *version);
 bool message_root(const struct wire_message *m, struct message_root *root);
 bool message_u32(const struct wire_message *m, uint32_t *n); /* STANDARD */
+bool message_u64(const struct wire_message *m, uint64_t *n); /* PIDS */
 bool message_mount(const struct wire_message *m, struct message_mount *mount);
 bool message_file(const struct wire_message *m, struct message_file *file);
 bool message_hostname(const struct wire_message *m, const char **name);

@@ -1,3 +1,4 @@
+#include "guest/copy.h"
 #include "guest/report.h"
 #include "guest/root.h"
 #include "guest/setup.h"
@@ -312,13 +313,44 @@ static long mount_part(struct setup *setup, const struct message_mount *mount)
 	return err;
 }
 
+static bool has_mode(const char *options)
+{
+	for (; *options; options++)
+		if (text_after((char *)options, "mode="))
+			return true;
+	return false;
+}
+
+/* Filled while it is out of sight, for it would hide what it is filled with. */
+static long mount_copied(struct setup *setup, const struct message_mount *mount)
+{
+	struct text name = { 0 };
+	long err = hidden_name(setup, "mount", &name);
+
+	if (err < 0)
+		return err;
+	err = sys_mkdir(name.buf, 0700);
+	if (err == 0)
+		err = mount_at(mount, name.buf, 0);
+	if (err == 0) {
+		err = copy_tree(mount->target, name.buf, !has_mode(mount->options));
+		if (err == 0)
+			err = bind_mount(name.buf, mount->target, mount->flags);
+		sys_detach(name.buf);
+	}
+	sys_chdir("/");
+	return err;
+}
+
 long mounts_add(struct setup *setup, const struct message_mount *mount, struct text *why)
 {
 	long err = make_target(mount->target, mount->flags & AGENT_MOUNT_ON_FILE);
 
 	if (err == 0 || sys_access(mount->target) == 0)
 		err = *mount->file ? mount_part(setup, mount)
-				   : mount_at(mount, mount->target, mount->flags);
+		      : mount->flags & AGENT_MOUNT_COPY_UP
+			      ? mount_copied(setup, mount)
+			      : mount_at(mount, mount->target, mount->flags);
 	if (err == 0 || mount->flags & AGENT_MOUNT_TRY)
 		return 0;
 	say(why, "cannot mount ", *mount->source ? mount->source : mount->type, " on ",

@@ -71,6 +71,7 @@ enum {
  *		first 4 of 16 bytes; a gateway of zeroes: on the link
  * CLOCK	u64 seconds since 1970, u32 nanoseconds
  * SYSCTL	str name (net.ipv4.ip_forward), str value
+ * PIDS		u64 so many processes and threads of all sessions together, at most; before MOUNT
  * SETUP_DONE	nothing; answered by READY, and other sessions are taken from now on
  *
  * Host to guest, in any session:
@@ -105,6 +106,7 @@ enum agent_message {
 	AGENT_CLOCK,
 	AGENT_SYSCTL,
 	AGENT_SETUP_DONE,
+	AGENT_PIDS,
 
 	AGENT_START = 32,
 	AGENT_STDIN,
@@ -151,6 +153,7 @@ enum {
 	AGENT_MOUNT_RECURSIVE = 32, /* bind: with what is mounted below */
 	AGENT_MOUNT_ON_FILE = 64,   /* a missing target is made as a file, not as a folder */
 	AGENT_MOUNT_TRY = 128,	    /* what fails is passed over */
+	AGENT_MOUNT_COPY_UP = 256,  /* a tmpfs: what is in the target is copied into it first */
 };
 
 enum {

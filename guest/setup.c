@@ -1,5 +1,6 @@
 #include "guest/setup.h"
 
+#include "guest/limits.h"
 #include "guest/report.h"
 #include "guest/sys.h"
 
@@ -70,6 +71,8 @@ static long carry_out(struct setup *setup, const struct wire_message *m, struct 
 		return message_clock(m, &seconds, &n) ? set_clock(seconds, n, why) : 1;
 	case AGENT_SYSCTL:
 		return message_sysctl(m, &name, &value) ? set_sysctl(name, value, why) : 1;
+	case AGENT_PIDS:
+		return message_u64(m, &seconds) ? limits_pids(seconds, why) : 1;
 	case AGENT_SETUP_DONE:
 		return mounts_done(setup, why);
 	default:

@@ -27,7 +27,12 @@
 
 #define SYS_PTR(p) ((long)(uintptr_t)(p))
 
-#define SYS_MODE_BLOCK 0060000 /* S_IFBLK: linux/stat.h hides it where glibc has been included */
+/* S_IFMT, S_IFBLK and so on: linux/stat.h hides them where glibc has been included. */
+#define SYS_MODE_TYPE	0170000
+#define SYS_MODE_BLOCK	0060000
+#define SYS_MODE_FOLDER 0040000
+#define SYS_MODE_FILE	0100000
+#define SYS_MODE_LINK	0120000
 
 static inline long sys_open(const char *path, int flags)
 {

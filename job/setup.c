@@ -37,6 +37,20 @@ static int name_files(struct job *job)
 	return r;
 }
 
+/* A terminal has by now the size that it has; who made it may have said it after its making. */
+static int start(struct job *job)
+{
+	struct agent_process process = job->config->process;
+	uint16_t rows, columns;
+
+	if ((process.flags & AGENT_START_TERMINAL) && stdio_size(&rows, &columns) && rows &&
+		columns) {
+		process.rows = rows;
+		process.columns = columns;
+	}
+	return agent_start(job->agent, &process);
+}
+
 static int finish(struct job *job)
 {
 	const struct job_config *c = job->config;
@@ -46,7 +60,7 @@ static int finish(struct job *job)
 		r = agent_setup_net(job->agent, &c->net[i]);
 	if (r == 0)
 		r = agent_setup_done(job->agent);
-	return r == 0 ? agent_start(job->agent, &c->process) : r;
+	return r == 0 ? start(job) : r;
 }
 
 static int queue(struct job *job)
@@ -56,13 +70,15 @@ static int queue(struct job *job)
 	int r;
 
 	if (c->further)
-		return agent_start(a, &c->process);
+		return start(job);
 	r = agent_setup_root(a, &c->root);
 	if (r == 0)
 		r = agent_setup_standard(a, c->standard);
 	/* Before /proc/sys may become read-only. */
 	for (unsigned i = 0; i < c->sysctls && r == 0; i++)
 		r = agent_setup_sysctl(a, c->sysctl[i].name, c->sysctl[i].value);
+	if (r == 0 && c->pids)
+		r = agent_setup_pids(a, c->pids);
 	for (unsigned i = 0; i < c->mounts && r == 0; i++)
 		r = agent_setup_mount(a, &c->mount[i]);
 	if (r == 0)

@@ -209,7 +209,7 @@ static int tell_one(struct container *c, size_t i, const char *tag, struct error
 		return 0;
 	}
 	to = add(c, m->type, m->source ? m->source : m->type, m->destination);
-	to->flags = flags_of(m);
+	to->flags = flags_of(m) | (m->tmpcopyup ? AGENT_MOUNT_COPY_UP : 0);
 	to->options = *m->data ? m->data : NULL;
 	return 0;
 }

@@ -222,6 +222,8 @@ int container_build(struct container *c, struct error *err)
 		r = fd = add_vsock(c, err);
 	if (r < 0)
 		return r;
+	if (o->resources.has_pids && o->resources.pids > 0)
+		j->pids = (uint64_t)o->resources.pids;
 	j->held = j->lasting = j->own_files = true;
 	j->hostname = o->hostname ? o->hostname : "microvm";
 	j->boot_limit_ms = BOOT_LIMIT_MS;

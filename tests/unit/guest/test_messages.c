@@ -229,6 +229,11 @@ static void test_small_ones(void **state)
 	assert_true(message_sysctl(&m, &name, &value));
 	assert_string_equal(value, "1");
 	refuses_other_sizes(message_sysctl(&m, &name, &value));
+	agent_setup_pids(agent, 1ULL << 40);
+	queued(AGENT_PIDS);
+	assert_true(message_u64(&m, &seconds));
+	assert_int_equal(seconds, 1ULL << 40);
+	refuses_other_sizes(message_u64(&m, &seconds));
 	agent_setup_standard(agent, 7);
 	queued(AGENT_STANDARD);
 	assert_true(message_u32(&m, &n));
