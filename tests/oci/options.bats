@@ -1,0 +1,108 @@
+# The options of podman run: who the process is, what it may, what it sees.
+# lab: memory=4G timeout=600
+# shellcheck shell=bash disable=SC2154
+
+load podman
+
+setup_file() {
+	podman_file
+}
+
+teardown_file() {
+	end_file
+}
+
+# has LINE...: each is a line of the output.
+has() {
+	local line
+
+	for line; do
+		grep -qxF -- "$line" <<<"$output" || { echo "missing: $line"; return 1; }
+	done
+}
+
+@test "user, groups, capabilities, environment, folder, entry point, names, limits" {
+	once --user alice --group-add 77 --cap-add NET_ADMIN --cap-drop CHOWN --env A=b --workdir /var/data \
+		--entrypoint '["sh", "-c"]' --hostname box --ulimit nofile=333:444 --oom-score-adj 321 \
+		--security-opt no-new-privileges --sysctl kernel.msgmax=9999 --umask 027 bb '
+		id; echo "A=$A $PWD $(hostname) $(ulimit -n) $(ulimit -Hn) $(cat /proc/self/oom_score_adj)"
+		cat /proc/sys/kernel/msgmax; umask
+		grep -E "^(NoNewPrivs|Seccomp|CapEff|CapBnd):" /proc/self/status'
+	[ "$status" = 0 ]
+	has 'uid=1000(alice) gid=1000(alice) groups=77,100(users),1000(alice)' ||
+		grep -q 'uid=1000(alice) gid=1000(alice) .*77' <<<"$output"
+	has 'A=b /var/data box 333 444 321' 9999 0027 $'NoNewPrivs:\t1' $'Seccomp:\t2' \
+		$'CapEff:\t0000000000001000'
+	once --user 4321:99 bb id
+	[ "$output" = 'uid=4321 gid=99' ] || [[ $output == 'uid=4321 gid=99 groups='* ]]
+}
+
+@test "root has the usual capabilities, a filter that blocks, and can be without; what is masked is" {
+	local facts
+
+	facts='grep -E "^(CapEff|Seccomp|NoNewPrivs):" /proc/self/status
+		unshare -U true 2>/dev/null && echo unshared
+		cat /proc/kcore 2>/dev/null | head -c 1 | wc -c
+		touch /proc/sys/kernel/x 2>/dev/null; echo 1 >/proc/sys/kernel/panic && echo wrote
+		ls /dev | tr "\n" " "; test -c /dev/null && test -w /dev/shm && echo dev'
+	once bb sh -c "$facts"
+	has $'CapEff:\t00000000800405fb' $'Seccomp:\t2' $'NoNewPrivs:\t0' 0 ||
+		has $'CapEff:\t00000000a80425fb' $'Seccomp:\t2' $'NoNewPrivs:\t0' 0
+	! grep -qx -e unshared -e wrote <<<"$output"
+	once --security-opt seccomp=unconfined bb sh -c "$facts"
+	has $'Seccomp:\t0' unshared
+	once --privileged bb sh -c "$facts; mount -t tmpfs x /tmp && echo mounted"
+	has $'Seccomp:\t0' wrote mounted
+}
+
+@test "memory, processors, processes" {
+	once --memory 256m --cpus 1.5 --pids-limit 20 bb sh -c '
+		nproc; grep MemTotal /proc/meminfo; cat /proc/self/cgroup
+		i=0; while [ $i -lt 40 ]; do sleep 5 & i=$((i + 1)); done 2>/dev/null; echo not reached'
+	grep -qx "$(($(nproc) < 2 ? 1 : 2))" <<<"$output"
+	[ "$(sed -n 's/MemTotal: *\([0-9]*\) kB/\1/p' <<<"$output")" -gt 180000 ]
+	[ "$(sed -n 's/MemTotal: *\([0-9]*\) kB/\1/p' <<<"$output")" -lt 262144 ]
+	has 0::/
+	[ "$status" != 0 ]
+	! has 'not reached'
+}
+
+@test "volumes: folders and files, read-only and not, copied up; tmpfs; a read-only root; shm; secrets" {
+	mkdir -p "$POD/tmp/dir"
+	echo one >"$POD/tmp/dir/a"
+	echo two >"$POD/tmp/single"
+	printf secret | pod secret create word - >/dev/null
+	once --read-only -v "$POD/tmp/dir:/rw" -v "$POD/tmp/dir:/ro:ro" -v "$POD/tmp/single:/etc/single" \
+		-v named:/var/data --tmpfs /home --mount type=tmpfs,destination=/mnt2,tmpfs-size=1m \
+		--shm-size 5m --secret word --init bb sh -c '
+		cat /rw/a /etc/single; echo new >/rw/new; echo changed >/etc/single
+		touch /ro/x 2>/dev/null || echo "no ro"; touch /x 2>/dev/null || echo "no root"
+		cat /var/data/file /var/data/link; echo more >/var/data/more
+		ls -ld /home/alice | cut -d" " -f1; stat -c %u /home/alice; touch /home/y /tmp/z && echo tmpfs
+		df -k /mnt2 /dev/shm | awk "NR > 1 { print \$2 }"; cat /run/secrets/word; echo
+		cat /proc/1/comm; wc -c </etc/resolv.conf; grep -c localhost /etc/hosts'
+	[ "$status" = 0 ]
+	has one two 'no ro' 'no root' below drwxr-xr-x 1000 tmpfs 1024 5120 secret
+	[ "$(cat "$POD/tmp/dir/new" "$POD/tmp/single")" = $'new\nchanged' ]
+	once -v named:/v bb cat /v/more
+	[ "$output" = more ]
+	pod volume rm named >/dev/null
+}
+
+@test "cp both ways, diff, commit, export: the host sees what the guest writes" {
+	pod run -d --name files --network none bb sh -c 'echo made >/made; rm /etc/text; while :; do sleep 1; done' >/dev/null
+	wait_until pod exec files test -e /made
+	echo from-host >"$POD/tmp/file"
+	pod cp "$POD/tmp/file" files:/tmp/there
+	run_pod exec files cat /tmp/there
+	[ "$output" = from-host ]
+	pod cp files:/made "$POD/tmp/back"
+	[ "$(<"$POD/tmp/back")" = made ]
+	run_pod diff files
+	has 'A /made' 'D /etc/text'
+	pod export files | tar -t | grep -qx made
+	pod commit -q files other >/dev/null
+	pod rm -f -t 0 files >/dev/null
+	once other cat /made
+	[ "$output" = made ]
+}
