@@ -142,15 +142,18 @@ long mounts_root(struct setup *setup, const struct message_root *root, struct te
 {
 	bool read_only = root->flags & AGENT_ROOT_READ_ONLY;
 	bool overlay = root->flags & AGENT_ROOT_OVERLAY;
+	/* A shared directory, too, as far as its host lets us. */
+	bool later = read_only && (overlay || root->kind == AGENT_ROOT_VIRTIOFS);
 	long fd = sys_open("/", O_PATH | O_DIRECTORY), err;
 
 	if (fd < 0)
 		return fd;
 	setup->initramfs = (int)fd;
-	err = overlay ? mount_overlay(root, why) : mount_lower(root, NEWROOT, read_only, why);
+	err = overlay ? mount_overlay(root, why)
+		      : mount_lower(root, NEWROOT, read_only && !later, why);
 	if (err < 0)
 		return err;
-	setup->root_becomes_read_only = overlay && read_only;
+	setup->root_becomes_read_only = later;
 	err = sys_chdir(NEWROOT);
 	if (err == 0)
 		err = move_into_root("/dev", "dev", why);

@@ -130,7 +130,10 @@ enum { AGENT_ROUTE_ON_LINK = 1 }; /* the gateway is on the link, whatever the ad
 enum { AGENT_ROOT_VIRTIOFS = 1, AGENT_ROOT_BLOCK = 2 };
 enum {
 	AGENT_ROOT_OVERLAY = 1, /* what is below is never written; writes go to a tmpfs on top */
-	/* The root takes no writes; with an overlay, from SETUP_DONE on: so mount points can be made. */
+	/*
+	 * The root takes no writes; with an overlay or from virtio-fs, from SETUP_DONE on: so mount
+	 * points can be made.
+	 */
 	AGENT_ROOT_READ_ONLY = 2,
 };
 

@@ -141,7 +141,8 @@ static int add_shares(struct container *c, struct error *err)
 	if (c->config->vm.image) {
 		r = image_root(c, err);
 	} else {
-		add_share(c, c->rootfs, c->config->root_read_only);
+		/* Mount points may have to be made; then the guest makes it read-only. */
+		add_share(c, c->rootfs, false);
 		c->job_config.root = (struct agent_root){ .kind = AGENT_ROOT_VIRTIOFS,
 			.source = c->vm.share[1].tag };
 	}
