@@ -93,7 +93,7 @@ nothing_left() {
 
 	left=$(pgrep -ax microvm-oci || true)
 	[ -z "$left" ] || { echo "process: $left"; return 1; }
-	left=$(ls -A /run/microvm-oci "$OCI_ROOT" 2>/dev/null | grep -v ':$\|^$\|^\.lock$' || true)
+	left=$(find /run/microvm-oci "$OCI_ROOT" -mindepth 1 ! -name '.*' 2>/dev/null || true)
 	[ -z "$left" ] || { echo "state: $left"; return 1; }
 	left=$(find /sys/fs/cgroup -name 'libpod-*' ! -name '*conmon*' -o -name 'microvm-*' | head)
 	[ -z "$left" ] || { echo "cgroup: $left"; return 1; }

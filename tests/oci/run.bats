@@ -79,10 +79,11 @@ teardown_file() {
 		/dev/null <"$POD/tmp/keys" >"$POD/tmp/screen" 3>&- &
 	exec 4>"$POD/tmp/keys"
 	wait_until grep -q 'pid ' "$POD/tmp/screen"
-	grep -q '^33 99' "$POD/tmp/screen"
+	cat "$POD/tmp/screen"
+	grep -q '33 99' "$POD/tmp/screen"
 	tty=$(ps -o tty= -p "$(pgrep -f 'podman.*--name term' | tail -n 1)")
 	stty -F "/dev/$tty" rows 44 cols 111
-	wait_until grep -q '^44 111' "$POD/tmp/screen"
+	wait_until grep -q '44 111' "$POD/tmp/screen"
 	printf '\003' >&4
 	status=0
 	wait $! || status=$?
