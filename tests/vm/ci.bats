@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# lab: memory=3G timeout=600
+# lab: memory=3G timeout=900
 # The examples of docs/ci.md and README.md, as they stand there.
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154 # the guest expands it; tests are subshells
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# lab: memory=3G timeout=600
+# lab: memory=3G timeout=900
 # One command in a machine of its own: its status, its words, who it is, how it is ended.
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154 # the guest expands it; tests are subshells
 

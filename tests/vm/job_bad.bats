@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# lab: memory=2G timeout=600
+# lab: memory=2G timeout=900
 # Jobs that cannot be: one line that names what is wrong and says what to try, status 125, and nothing
 # left behind.
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154 # the guest expands it; tests are subshells

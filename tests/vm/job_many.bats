@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# lab: memory=3G timeout=600
+# lab: memory=3G timeout=900
 # Machines with names: exec, ps, kill; and what is left when one is killed.
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154 # the guest expands it; tests are subshells
 

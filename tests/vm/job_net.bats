@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# lab: memory=2G timeout=600
+# lab: memory=2G timeout=900
 # A job's network: none, a user network with published ports, a tap.
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154 # the guest expands it; tests are subshells
 

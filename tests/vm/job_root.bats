@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# lab: memory=3G timeout=600
+# lab: memory=3G timeout=900
 # What a job's root and volumes are, and what is left of its writes.
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154 # the guest expands it; tests are subshells
 
@@ -149,10 +149,10 @@ listing() {
 		mkdir "v$i"
 		echo "$i" >"v$i/n"
 		volumes+=(-v "$PWD/v$i:/v/$i")
-		[ "$i" -lt 15 ] || break
+		[ "$i" -lt 16 ] || break
 	done
 	job "${volumes[@]}" -- sh -c 'cat /v/*/n | sort -n | tr "\n" " "'
-	[ "$output" = "$(seq -s ' ' 15) " ]
+	[ "$output" = "$(seq -s ' ' 16) " ]
 	job "${volumes[@]}" -v "$PWD:/one/more" -- true
 	[ "$status" = 125 ]
 	said '*leave out volumes, disks or networks'
