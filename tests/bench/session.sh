@@ -26,10 +26,11 @@ session_wait() {
 
 	said=()
 	while [ $SECONDS -lt $end ]; do
-		read -r -t 5 line <&"${session_out[$1]}" || {
-			[ $? -gt 128 ] && kill -0 "${session_pid[$1]}" 2>/dev/null || break
+		if ! read -r -t 5 line <&"${session_out[$1]}"; then
+			# Nothing came; is there still somebody to wait for?
+			kill -0 "${session_pid[$1]}" 2>/dev/null || break
 			continue
-		}
+		fi
 		line=${line%$'\r'}
 		[[ $line != *"$3" ]] || return 0
 		said+=("$line")
