@@ -22,15 +22,17 @@ TEXT
 # session_wait WHO SECONDS WORD: reads the guest's lines up to WORD; what it said
 # before is in the array said.
 session_wait() {
-	local line end=$((SECONDS + $2))
+	local line status end=$((SECONDS + $2))
 
 	said=()
 	while [ $SECONDS -lt $end ]; do
-		if ! read -r -t 5 line <&"${session_out[$1]}"; then
-			# Nothing came; is there still somebody to wait for?
+		status=0
+		read -r -t 5 line <&"${session_out[$1]}" || status=$?
+		if [ $status -gt 128 ]; then # nothing came; is there somebody to wait for?
 			kill -0 "${session_pid[$1]}" 2>/dev/null || break
 			continue
 		fi
+		[ $status = 0 ] || break
 		line=${line%$'\r'}
 		[[ $line != *"$3" ]] || return 0
 		said+=("$line")
