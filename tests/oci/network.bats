@@ -1,0 +1,92 @@
+# The container's network: what podman sets up is what the guest has.
+# lab: memory=4G timeout=900
+# shellcheck shell=bash disable=SC2154
+
+load podman
+
+setup_file() {
+	podman_file
+	pod network create --subnet 10.77.0.0/24 --subnet fd77::/64 --ipv6 one >/dev/null
+	pod network create --subnet 10.78.0.0/24 two >/dev/null
+	pod run -d --name web --network one --ip 10.77.0.10 --mac-address 02:11:22:33:44:55 \
+		-p 8080:80 -p 127.0.0.1:8081:80 bb sh -c \
+		'mkdir /www; echo from the guest >/www/index.html; exec httpd -f -p 80 -h /www' >/dev/null
+}
+
+teardown_file() {
+	end_file
+	[ -z "$(ip netns list)" ]
+	[ -z "$(ip -br link | grep -E 'mvtap|veth')" ]
+}
+
+answers() {
+	[ "$(timeout 5 busybox wget -q -O - "$1" 2>/dev/null)" = 'from the guest' ]
+}
+
+echoes() {
+	[ "$(echo hello | timeout 10 socat -t 3 - UDP:127.0.0.1:5353 2>/dev/null)" = hello ]
+}
+
+@test "a published port, on every address and on one" {
+	ip link set lo up
+	wait_until answers http://10.77.0.10/
+	answers http://127.0.0.1:8080/
+	answers http://127.0.0.1:8081/
+	answers http://10.77.0.1:8080/
+	! answers http://10.77.0.1:8081/ || return 1
+}
+
+@test "a published port of UDP" {
+	pod run -d --name udp -p 5353:5353/udp -v /usr:/usr:ro -v /lib:/lib:ro -v /lib64:/lib64:ro \
+		bb /usr/bin/socat UDP-LISTEN:5353,fork EXEC:/bin/cat
+	wait_until echoes
+	pod rm -f -t 0 udp
+}
+
+@test "name, address and MAC are those that podman gave, of IPv6 as well" {
+	run_pod exec web ip addr show eth0
+	[[ $output == *02:11:22:33:44:55* ]]
+	[[ $output == *10.77.0.10/24* ]]
+	[[ $output == *fd77::* ]]
+	ping -c 1 -W 5 "$(pod inspect -f '{{.NetworkSettings.Networks.one.GlobalIPv6Address}}' web)"
+	run_pod exec web ip route
+	[[ $output == *"default via 10.77.0.1"* ]]
+}
+
+@test "two networks at once, and names of others on them" {
+	run_pod run --rm --network one --network two bb sh -c \
+		'ip addr; ip route; wget -q -O - http://web/; wget -q -O - http://10.77.0.10/'
+	[ "$status" = 0 ]
+	[[ $output == *eth0*eth1* ]]
+	[[ $output == *10.77.0.*10.78.0.* || $output == *10.78.0.*10.77.0.* ]]
+	[[ $output == *"from the guest"*"from the guest"* ]]
+}
+
+@test "no network is only lo; the host's is one of its own, with a warning" {
+	run_pod run --rm --network none bb ls /sys/class/net
+	[ "$output" = lo ]
+	run_pod run --rm --network host bb ip -o -4 addr
+	[ "$status" = 0 ]
+	[[ $output == *10.0.2.15* ]]
+}
+
+@test "slirp4netns" {
+	command -v slirp4netns || skip "slirp4netns is not installed"
+	run_pod run --rm --network slirp4netns bb ip -o -4 addr
+	[ "$status" = 0 ]
+	[[ $output == *tap0*10.0.2.100* ]]
+}
+
+@test "the interface of another machine is not shared, and stays that machine's" {
+	run_pod run --rm --network container:web bb true
+	[ "$status" != 0 ]
+	[[ $errors == *"machine of another container"* ]]
+	run_pod run --rm --network container:web --annotation microvm.network=none bb ls /sys/class/net
+	[ "$output" = lo ]
+	answers http://127.0.0.1:8080/
+}
+
+@test "after a restart all is as before" {
+	pod restart -t 1 web
+	wait_until answers http://127.0.0.1:8080/
+}
