@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -270,8 +271,11 @@ void container_main(struct container *c)
 	for (int i = 0; i < CONTAINER_CONNECTIONS; i++)
 		c->connection[i] = -1;
 	c->attendant = (struct machine_attendant){ c, prepare, attend, on_signal };
+	/* Until we are made, we go with our maker. If it went before this, wait_for_go() sees it. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (make(c, &err) < 0)
 		fail(c, &err);
+	prctl(PR_SET_PDEATHSIG, 0);
 	say(c, CONTAINER_READY);
 	cleanup_close_fd(&c->sync);
 	if (machine_run(c->machine, &c->attendant, &result, &err) < 0) {

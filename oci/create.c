@@ -158,7 +158,8 @@ static int make_state(struct create *c, struct error *err)
 	c->state->bundle = strdup(c->bundle_path);
 	c->state->systemd_cgroup = c->globals->systemd_cgroup;
 	c->state->annotations = lifecycle_annotations(c->config);
-	return lifecycle_keep_config(c->state, err);
+	r = lifecycle_keep_config(c->state, err);
+	return r == 0 ? oci_state_save(c->state, err) : r;
 }
 
 /* ---- the container's process ---- */
@@ -224,11 +225,14 @@ static int enter_cgroup(struct create *c, struct error *err)
 
 	if (r < 0)
 		return r;
+	/* From here on there is something to be found, and ended, by whoever comes after us. */
+	c->state->cgroup = strdup(oci_cgroup_path(c->cgroup));
+	if (oci_state_set_pid(c->state, c->pid) < 0)
+		return error_set(
+			err, ERROR_MACHINE, ESRCH, "the container's process ended at once");
+	r = oci_state_save(c->state, err);
 	oci_cgroup_set_guest_memory(c->cgroup, container_memory(c->config));
-	r = oci_cgroup_apply(c->cgroup, &c->config->resources, err);
-	if (r == 0)
-		c->state->cgroup = strdup(oci_cgroup_path(c->cgroup));
-	return r;
+	return r == 0 ? oci_cgroup_apply(c->cgroup, &c->config->resources, err) : r;
 }
 
 static int run_hooks(struct create *c, struct error *err)
@@ -254,8 +258,6 @@ static int bring_up(struct create *c, struct error *err)
 		r = enter_cgroup(c, err);
 	if (r == 0)
 		r = expect(c, CONTAINER_NAMESPACES, err);
-	if (r == 0 && oci_state_set_pid(c->state, c->pid) < 0)
-		r = error_set(err, ERROR_MACHINE, ESRCH, "the container's process ended at once");
 	if (r == 0)
 		r = run_hooks(c, err);
 	if (r == 0 && send(c->sync, &go, 1, MSG_NOSIGNAL) != 1)
@@ -305,6 +307,7 @@ static int create(struct create *c, struct error *err)
 		r = bring_up(c, err);
 	if (r == 0 && c->pid_file)
 		r = lifecycle_write_pid(c->pid_file, c->pid, err);
+	c->state->ready = r == 0;
 	if (r == 0)
 		r = oci_state_save(c->state, err);
 	if (r < 0)

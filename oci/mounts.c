@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,55 @@ static int bind_failed(const struct oci_mount *m, const char *path, struct error
 		path ? path : m->source);
 }
 
+/* What of @path is below @dir, or NULL. */
+static const char *part_below(const char *path, const char *dir)
+{
+	size_t len = strlen(dir);
+
+	return len > 1 && !strncmp(path, dir, len) && path[len] == '/' ? path + len + 1 : NULL;
+}
+
+/* Make @path below @dir, as a file or a directory. What cannot be made, the guest will tell of. */
+static void make_point(int dir, const char *path, bool file)
+{
+	_cleanup_close_ int at = fcntl(dir, F_DUPFD_CLOEXEC, 0);
+	char part[NAME_MAX + 1];
+
+	for (const char *slash; at >= 0 && (slash = strchr(path, '/')); path = slash + 1) {
+		_cleanup_close_ int next = -1;
+
+		if ((size_t)(slash - path) >= sizeof(part))
+			return;
+		memcpy(part, path, (size_t)(slash - path));
+		part[slash - path] = 0;
+		mkdirat(at, part, 0755);
+		next = openat(at, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		close(at);
+		at = take_fd(&next);
+	}
+	if (at >= 0 && !file) {
+		mkdirat(at, path, 0755);
+	} else if (at >= 0) {
+		int fd = openat(
+			at, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+
+		if (fd >= 0)
+			close(fd);
+	}
+}
+
+/* What else is mounted below @m: once it is read-only, nobody can make places for that. */
+static void make_points(const struct container *c, const struct oci_mount *m, int tree)
+{
+	for (size_t i = 0; i < c->config->mounts; i++) {
+		const struct oci_mount *other = &c->config->mount[i];
+		const char *rest = part_below(other->destination, m->destination);
+
+		if (rest)
+			make_point(tree, rest, other->bind && other->file);
+	}
+}
+
 /* Mount @m's source at @dir/@name. */
 static int bind_one(const struct container *c, const struct oci_mount *m, int dir, const char *name,
 	struct error *err)
@@ -62,6 +112,8 @@ static int bind_one(const struct container *c, const struct oci_mount *m, int di
 	tree = open_tree(AT_FDCWD, path, flags);
 	if (tree < 0)
 		return bind_failed(m, path, err);
+	if (m->read_only && S_ISDIR(st.st_mode))
+		make_points(c, m, tree);
 	if (m->read_only &&
 		mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &ro, sizeof(ro)) < 0)
 		return bind_failed(m, path, err);

@@ -206,6 +206,7 @@ static int read_record(struct oci_state *s)
 	s->created = text_of(o, "created");
 	s->pid = (pid_t)number_of(o, "pid");
 	s->pid_start = (uint64_t)number_of(o, "pidStart");
+	s->ready = number_of(o, "ready");
 	s->started = number_of(o, "started");
 	s->paused = number_of(o, "paused");
 	s->systemd_cgroup = number_of(o, "systemdCgroup");
@@ -257,6 +258,7 @@ int oci_state_save(struct oci_state *s, struct error *err)
 	json_object_object_add(o, "created", json_object_new_string(s->created));
 	json_object_object_add(o, "pid", json_object_new_int64(s->pid));
 	json_object_object_add(o, "pidStart", json_object_new_int64((int64_t)s->pid_start));
+	json_object_object_add(o, "ready", json_object_new_int64(s->ready));
 	json_object_object_add(o, "started", json_object_new_int64(s->started));
 	json_object_object_add(o, "paused", json_object_new_int64(s->paused));
 	json_object_object_add(o, "systemdCgroup", json_object_new_int64(s->systemd_cgroup));
@@ -328,10 +330,12 @@ enum oci_status oci_state_status(const struct oci_state *s)
 	char state;
 
 	if (!s->pid)
-		return s->bundle ? OCI_STOPPED : OCI_CREATING;
+		return s->bundle && s->ready ? OCI_STOPPED : OCI_CREATING;
 	if (!look_at(s->pid, &state, &start) || start != s->pid_start || state == 'Z' ||
 		state == 'X')
 		return OCI_STOPPED;
+	if (!s->ready)
+		return OCI_CREATING;
 	if (s->paused)
 		return OCI_PAUSED;
 	return s->started ? OCI_RUNNING : OCI_CREATED;

@@ -32,6 +32,7 @@ struct oci_state {
 	char *bundle;
 	pid_t pid;	    /* 0: there was none yet */
 	uint64_t pid_start; /* in /proc/PID/stat, field 22 */
+	bool ready;	    /* create has come to its end */
 	bool started;	    /* start was said */
 	bool paused;
 	bool systemd_cgroup;

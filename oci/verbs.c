@@ -57,7 +57,7 @@ int oci_state_verb(const struct oci_globals *globals, int argc, char **argv)
 	return fflush(stdout) ? 1 : 0;
 }
 
-/* "TERM", "SIGTERM", "15", "RTMIN+3"; 0 if it is none. */
+/* "TERM", "SIGTERM", "15", "RTMIN+3"; -1 if it is none. 0 asks whether somebody is there. */
 static int signal_number(const char *text)
 {
 	const char *name = strncasecmp(text, "SIG", 3) ? text : text + 3;
@@ -65,15 +65,15 @@ static int signal_number(const char *text)
 	long n = strtol(text, &end, 10);
 
 	if (*text && !*end)
-		return n > 0 && n <= SIGRTMAX ? (int)n : 0;
+		return n >= 0 && n <= SIGRTMAX ? (int)n : -1;
 	if (!strncasecmp(name, "RTMIN", 5)) {
 		n = name[5] ? strtol(name + 5, &end, 10) : 0;
-		return n >= 0 && SIGRTMIN + n <= SIGRTMAX ? SIGRTMIN + (int)n : 0;
+		return n >= 0 && SIGRTMIN + n <= SIGRTMAX ? SIGRTMIN + (int)n : -1;
 	}
 	for (int i = 1; i < NSIG; i++)
 		if (sigabbrev_np(i) && !strcasecmp(sigabbrev_np(i), name))
 			return i;
-	return 0;
+	return -1;
 }
 
 static const struct option kill_flags[] = {
@@ -96,7 +96,7 @@ int oci_kill(const struct oci_globals *globals, int argc, char **argv)
 	}
 	if (optind + 1 < argc)
 		number = signal_number(argv[optind + 1]);
-	if (!number) {
+	if (number < 0) {
 		error_set(&err, ERROR_USAGE, EINVAL, "'%s' is no signal", argv[optind + 1]);
 		return oci_report(&err);
 	}
