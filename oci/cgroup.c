@@ -165,16 +165,22 @@ static int check_empty(const struct oci_cgroup *cgroup, struct error *err)
 	return 0;
 }
 
+char *oci_cgroup_path_wanted(const char *path, const char *id)
+{
+	const char *slash = path && *path == '/' ? "" : "/";
+	char *wanted;
+
+	return asprintf(&wanted, "%s%s", slash, path && *path ? path : id) < 0 ? NULL : wanted;
+}
+
 static int make_with_cgroupfs(
 	struct oci_cgroup *cgroup, const char *path, const char *id, struct error *err)
 {
-	const char *slash = path && *path == '/' ? "" : "/";
 	int r;
 
-	if (asprintf(&cgroup->path, "%s%s", slash, path && *path ? path : id) < 0) {
-		cgroup->path = NULL;
+	cgroup->path = oci_cgroup_path_wanted(path, id);
+	if (!cgroup->path)
 		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
-	}
 	r = make_groups(cgroup, cgroup->path, err);
 	if (r == 1) {
 		*cgroup->path = 0;

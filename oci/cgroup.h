@@ -54,6 +54,8 @@ void oci_cgroup_free(struct oci_cgroup *cgroup); /* NULL is allowed; the group s
 
 /* Below /sys/fs/cgroup, beginning with a slash; "": there is none. */
 const char *oci_cgroup_path(const struct oci_cgroup *cgroup);
+/* What that will be, without systemd, before it is made; NULL: out of memory. The caller frees it. */
+char *oci_cgroup_path_wanted(const char *path, const char *id);
 
 int oci_cgroup_enter(struct oci_cgroup *cgroup, pid_t pid, struct error *err);
 

@@ -158,6 +158,8 @@ static int make_state(struct create *c, struct error *err)
 	c->state->bundle = strdup(c->bundle_path);
 	c->state->systemd_cgroup = c->globals->systemd_cgroup;
 	c->state->annotations = lifecycle_annotations(c->config);
+	if (!c->globals->systemd_cgroup) /* systemd says where it is when it is there */
+		c->state->cgroup = oci_cgroup_path_wanted(c->config->cgroups_path, c->id);
 	r = lifecycle_keep_config(c->state, err);
 	return r == 0 ? oci_state_save(c->state, err) : r;
 }
@@ -226,6 +228,7 @@ static int enter_cgroup(struct create *c, struct error *err)
 	if (r < 0)
 		return r;
 	/* From here on there is something to be found, and ended, by whoever comes after us. */
+	free(c->state->cgroup);
 	c->state->cgroup = strdup(oci_cgroup_path(c->cgroup));
 	if (oci_state_set_pid(c->state, c->pid) < 0)
 		return error_set(
