@@ -37,7 +37,8 @@ write_config() {
   "process": { "terminal": ${TERMINAL:-false}, "user": { "uid": 0, "gid": 0 }, "cwd": "/",
     "args": [ ${args%, } ], "env": [ "PATH=/bin:/usr/bin" ] },
   "mounts": [ { "destination": "/proc", "type": "proc", "source": "proc" } ],
-  "linux": { "cgroupsPath": "/microvm-test", "namespaces": [ { "type": "pid" }, { "type": "mount" }, { "type": "network" } ] } }
+  "linux": { "cgroupsPath": "/microvm-test", "namespaces": [ { "type": "pid" }, { "type": "ipc" }, { "type": "uts" },
+    { "type": "mount" }, { "type": "network" } ] } }
 END
 }
 
