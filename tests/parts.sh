@@ -100,11 +100,20 @@ part_lab() {
 }
 
 part_vm() {
+	run_folder vm
+}
+
+part_oci() {
+	run_folder oci
+}
+
+# run_folder NAME: all bats files of tests/NAME.
+run_folder() {
 	local all
 
-	mapfile -t all < <(find "$repo/tests/vm" "$repo/tests/oci" -name '*.bats' 2>/dev/null | sort)
+	mapfile -t all < <(find "$repo/tests/$1" -name '*.bats' 2>/dev/null | sort)
 	if [ ${#all[@]} = 0 ]; then
-		report skip vm "there are no bats files"
+		report skip "$1" "there are no bats files"
 		return 0
 	fi
 	run_bats "${all[@]}"
