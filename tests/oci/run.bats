@@ -33,7 +33,7 @@ teardown_file() {
 
 	sum=$(head -c 20000000 /dev/urandom | tee "$POD/tmp/in" | sha256sum)
 	status=0
-	pod run --rm -i --network none bb sh -c 'tee /dev/stderr' <"$POD/tmp/in" \
+	LIMIT=300 pod run --rm -i --log-driver none --network none bb sh -c 'tee /dev/stderr' <"$POD/tmp/in" \
 		>"$POD/tmp/out" 2>"$POD/tmp/err" || status=$?
 	[ "$status" = 0 ]
 	[ "$(sha256sum <"$POD/tmp/out")" = "$sum" ]
