@@ -146,7 +146,9 @@ const char *option_hint(const char *name, bool in_file, char *buf, size_t size)
 		if (!in_file || !option_table[i].not_in_file)
 			names[n++] = option_table[i].name;
 	near = suggest(name, names, n);
-	snprintf(buf, size, near ? ": did you mean '%s%s'?" : "", in_file ? "" : "--", near);
+	*buf = 0;
+	if (near)
+		snprintf(buf, size, ": did you mean '%s%s'?", in_file ? "" : "--", near);
 	return buf;
 }
 
