@@ -1,5 +1,5 @@
 # The options of podman run: who the process is, what it may, what it sees.
-# lab: memory=4G timeout=600
+# lab: memory=4G timeout=900
 # shellcheck shell=bash disable=SC2154
 
 load podman

@@ -1,5 +1,5 @@
 # What a person at the keyboard does: run, exec, logs, stop, kill, and the exit statuses of it all.
-# lab: memory=4G timeout=600
+# lab: memory=4G timeout=900
 # shellcheck shell=bash disable=SC2154
 
 load podman

@@ -1,5 +1,5 @@
 # The runtime by itself: what is said of wrong order and wrong input, and that nothing stays.
-# lab: memory=3G timeout=300
+# lab: memory=3G timeout=600
 # shellcheck shell=bash disable=SC2154
 
 load podman
