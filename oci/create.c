@@ -220,22 +220,36 @@ static int expect(struct create *c, char what, struct error *err)
 	return error_set(err, ERROR_MACHINE, EPIPE, "the container's process ended at once");
 }
 
+static int make_cgroup(struct create *c, struct error *err)
+{
+	int r;
+
+	if (c->globals->no_cgroup)
+		return 0;
+	r = oci_cgroup_create(&c->cgroup, c->config->cgroups_path, c->id,
+		c->globals->systemd_cgroup, c->pid, err);
+	if (r < 0)
+		return r;
+	free(c->state->cgroup);
+	c->state->cgroup = strdup(oci_cgroup_path(c->cgroup));
+	return 0;
+}
+
 static int enter_cgroup(struct create *c, struct error *err)
 {
-	int r = oci_cgroup_create(&c->cgroup, c->config->cgroups_path, c->id,
-		c->globals->systemd_cgroup, c->pid, err);
+	int r = make_cgroup(c, err);
 
 	if (r < 0)
 		return r;
 	/* From here on there is something to be found, and ended, by whoever comes after us. */
-	free(c->state->cgroup);
-	c->state->cgroup = strdup(oci_cgroup_path(c->cgroup));
 	if (oci_state_set_pid(c->state, c->pid) < 0)
 		return error_set(
 			err, ERROR_MACHINE, ESRCH, "the container's process ended at once");
 	r = oci_state_save(c->state, err);
+	if (r < 0 || !c->cgroup)
+		return r;
 	oci_cgroup_set_guest_memory(c->cgroup, container_memory(c->config));
-	return r == 0 ? oci_cgroup_apply(c->cgroup, &c->config->resources, err) : r;
+	return oci_cgroup_apply(c->cgroup, &c->config->resources, err);
 }
 
 static int run_hooks(struct create *c, struct error *err)

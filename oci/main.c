@@ -53,7 +53,8 @@ static const struct {
 
 static const char usage[] =
 	"usage: microvm-oci [--root DIR] [--log FILE] [--log-format text|json] [--debug]\n"
-	"                   [--systemd-cgroup | --cgroup-manager cgroupfs|systemd] VERB ...\n"
+	"                   [--systemd-cgroup | --cgroup-manager cgroupfs|systemd|disabled]\n"
+	"                   VERB ...\n"
 	"\n"
 	"An OCI runtime that puts every container in a virtual machine of its own.\n"
 	"\n"
@@ -113,7 +114,7 @@ static const struct option flags[] = {
 struct parsed {
 	const char *root, *log;
 	enum log_format format;
-	bool debug, systemd, help, version;
+	bool debug, systemd, no_cgroup, help, version;
 };
 
 /* 0, or -1 for a flag that is not known (getopt has said so). */
@@ -137,6 +138,7 @@ static int parse(struct parsed *p, int argc, char **argv)
 			break;
 		case FLAG_MANAGER:
 			p->systemd = !strcmp(optarg, "systemd");
+			p->no_cgroup = !strcmp(optarg, "disabled");
 			break;
 		case FLAG_DEBUG:
 			p->debug = true;
@@ -169,7 +171,9 @@ static int open_log(const char *path)
 
 static int run_verb(const struct parsed *p, int argc, char **argv)
 {
-	struct oci_globals globals = { .systemd_cgroup = p->systemd, .log_fd = -1 };
+	struct oci_globals globals = {
+		.systemd_cgroup = p->systemd, .no_cgroup = p->no_cgroup, .log_fd = -1
+	};
 	struct error err;
 	int status = 1;
 

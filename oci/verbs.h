@@ -9,7 +9,8 @@
 struct oci_globals {
 	char *root; /* where states are; never NULL */
 	bool systemd_cgroup;
-	int log_fd; /* of --log, or -1 */
+	bool no_cgroup; /* podman --cgroups=disabled */
+	int log_fd;	/* of --log, or -1 */
 };
 
 typedef int oci_verb(const struct oci_globals *globals, int argc, char **argv);
