@@ -493,8 +493,8 @@ static void end_cache(void)
 	setenv("XDG_CACHE_HOME", "/dev/null", 1);
 }
 
-/* Is it taken from the cache? *@where: the file. */
-static bool from_cache(const struct rootfs_needs *needs, char where[512])
+/* Is it taken from the cache? @where, of 512 bytes: the file. */
+static bool from_cache(const struct rootfs_needs *needs, char *where)
 {
 	_cleanup_close_ int fd = -1;
 	struct error err = { 0 };
