@@ -21,7 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PIECE = 4096, INPUT_PIECE = 32768 };
+enum { PIECE = 4096, PIECES = 32, INPUT_PIECE = 32768 };
 
 static bool is_file(int fd)
 {
@@ -123,21 +123,33 @@ static void lose(struct job *job, struct job_stream *s, int errnum)
 	job_end(job, JOB_OUTPUT, 0);
 }
 
-static void write_out(struct job *job, struct job_stream *s)
+/* One write that does not wait. False where there is no use in another just now. */
+static bool write_piece(struct job *job, struct job_stream *s)
 {
 	size_t len = s->to - s->from;
-	ssize_t n;
+	ssize_t n = write(s->fd, s->bytes + s->from, s->whole ? len : MIN(len, (size_t)PIECE));
 
-	if (!len)
-		return;
-	n = write(s->fd, s->bytes + s->from, s->whole ? len : MIN(len, (size_t)PIECE));
-	if (n > 0) {
-		s->from += (size_t)n;
-		if (s->from == s->to)
-			s->from = s->to = 0;
-	} else if (n < 0 && errno != EINTR && errno != EAGAIN) {
-		lose(job, s, errno);
+	if (n < 0) {
+		if (errno != EINTR && errno != EAGAIN)
+			lose(job, s, errno);
+		return false;
 	}
+	s->from += (size_t)n;
+	if (s->from == s->to)
+		s->from = s->to = 0;
+	return s->to > 0;
+}
+
+/* A share of what there is, while the reader keeps up; then others have their turn. */
+static void write_out(struct job *job, struct job_stream *s)
+{
+	struct pollfd pfd = { .fd = s->fd, .events = POLLOUT };
+
+	if (s->from == s->to)
+		return;
+	for (unsigned i = 0; i < PIECES && write_piece(job, s); i++)
+		if (poll(&pfd, 1, 0) <= 0 || !(pfd.revents & POLLOUT))
+			return;
 }
 
 static void read_in(struct job *job)
