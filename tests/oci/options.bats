@@ -41,16 +41,22 @@ has() {
 	local facts
 
 	facts='grep -E "^(CapEff|Seccomp|NoNewPrivs):" /proc/self/status
-		unshare -U true 2>/dev/null && echo unshared
+		mkdir /made 2>/dev/null && echo made
 		cat /proc/kcore 2>/dev/null | head -c 1 | wc -c
 		touch /proc/sys/kernel/x 2>/dev/null; echo 1 >/proc/sys/kernel/panic && echo wrote
 		ls /dev | tr "\n" " "; test -c /dev/null && test -w /dev/shm && echo dev'
 	once bb sh -c "$facts"
 	has $'CapEff:\t00000000800405fb' $'Seccomp:\t2' $'NoNewPrivs:\t0' 0 ||
 		has $'CapEff:\t00000000a80425fb' $'Seccomp:\t2' $'NoNewPrivs:\t0' 0
-	[ "$(grep -cx -e unshared -e wrote <<<"$output")" = 0 ]
+	has made
+	[ "$(grep -cx wrote <<<"$output")" = 0 ]
+	echo '{ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [ { "names": [ "mkdir", "mkdirat" ],
+		"action": "SCMP_ACT_ERRNO", "errnoRet": 1 } ] }' >"$BATS_TEST_TMPDIR/filter.json"
+	once --security-opt "seccomp=$BATS_TEST_TMPDIR/filter.json" bb sh -c "$facts"
+	has $'Seccomp:\t2'
+	[ "$(grep -cx made <<<"$output")" = 0 ]
 	once --security-opt seccomp=unconfined bb sh -c "$facts"
-	has $'Seccomp:\t0' unshared
+	has $'Seccomp:\t0' made
 	once --privileged bb sh -c "$facts; mount -t tmpfs x /tmp && echo mounted"
 	has $'Seccomp:\t0' wrote mounted
 }
