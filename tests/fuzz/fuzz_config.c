@@ -12,6 +12,37 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static void must(bool holds)
+{
+	if (!holds)
+		abort();
+}
+
+static bool is_guest_path(const char *path)
+{
+	return path[0] == '/' && !strstr(path, "/../") && !strstr(path, "/./");
+}
+
+/* What a file that was taken may have made of a machine. (A kernel may be missing: one is found.) */
+static void check_accepted(const struct options *o)
+{
+	const struct vm_config *c = &o->config;
+	const struct job_options *job = &o->job;
+
+	must(c->cpus && c->cpus <= VM_CPUS_MAX);
+	must(c->memory && c->memory % 4096 == 0);
+	must(c->workers && c->workers <= VM_WORKERS_MAX);
+	must(c->disks <= VM_DISKS_MAX && c->nets <= VM_NETS_MAX);
+	for (unsigned i = 0; i < c->disks; i++)
+		must(c->disk[i].path[0]);
+	must(!job->words == !job->command);
+	must(job->volumes <= JOB_VOLUMES_MAX && job->tmpfses <= JOB_TMPFS_MAX);
+	for (unsigned i = 0; i < job->volumes; i++)
+		must(is_guest_path(job->volume[i].target));
+	for (unsigned i = 0; i < job->tmpfses; i++)
+		must(is_guest_path(job->tmpfs[i].target));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char path[64], *argv[] = { (char[]){ "--config" }, path };
@@ -27,17 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	r = options_parse(&o, 2, argv, &err);
 	if (r < 0 && (!err.kind || !err.msg[0]))
 		abort();
-	if (r == 0) {
-		const struct vm_config *c = &o.config;
-
-		if (!c->kernel || !c->cpus || c->cpus > VM_CPUS_MAX || !c->memory ||
-			c->memory % 4096 || c->disks > VM_DISKS_MAX || c->nets > VM_NETS_MAX ||
-			!c->workers || c->workers > VM_WORKERS_MAX)
-			abort();
-		for (unsigned i = 0; i < c->disks; i++)
-			if (!strlen(c->disk[i].path))
-				abort();
-	}
+	if (r == 0)
+		check_accepted(&o);
 	options_release(&o);
 	close(fd);
 	return 0;
