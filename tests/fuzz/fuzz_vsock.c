@@ -16,6 +16,7 @@
 #include <linux/virtio_config.h>
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_vsock.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -77,6 +78,7 @@ static void begin(void)
 	served = listener(&served_at, "served");
 	door = listener(&door_at, "door");
 	log_setup(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+	signal(SIGPIPE, SIG_IGN); /* as every process with a machine has it */
 }
 
 /* ---- the host's programs ---- */
