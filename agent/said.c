@@ -185,6 +185,11 @@ int agent_setup_pids(struct agent *agent, uint64_t limit)
 	return 0;
 }
 
+int agent_setup_pid_namespace(struct agent *agent)
+{
+	return say_empty(agent, AGENT_PID_NAMESPACE);
+}
+
 int agent_setup_done(struct agent *agent)
 {
 	int r = say_empty(agent, AGENT_SETUP_DONE);

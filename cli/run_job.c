@@ -226,8 +226,8 @@ static int add_process(struct run *run, struct error *err)
 	run->c->timeout_ms = 0; /* the job's own affair */
 	run->job.grace_ms = j->grace_ms;
 	run->job.boot_limit_ms = BOOT_LIMIT_MS;
-	run->job.standard = AGENT_STANDARD_DEV | AGENT_STANDARD_SYS | AGENT_STANDARD_CGROUP |
-			    AGENT_STANDARD_RUN;
+	run->job.standard = AGENT_STANDARD_DEV | AGENT_STANDARD_IPC | AGENT_STANDARD_SYS |
+			    AGENT_STANDARD_CGROUP | AGENT_STANDARD_RUN;
 	run->job.signals_to = AGENT_SIGNAL_GROUP;
 	run->job.patience = SIGNAL_PATIENCE;
 	return 0;

@@ -5,6 +5,7 @@
 #include "guest/supervise.h"
 #include "guest/sys.h"
 
+#include <linux/sched.h>
 #include <linux/vm_sockets.h>
 
 enum { BACKLOG = 32, KILL_MS = 2000 };
@@ -82,9 +83,9 @@ static void kill_all(const struct supervisor *all)
 }
 
 /* Take writing away from each file system on a disk: lines of /proc/mounts are DEVICE TARGET ... */
-static void settle_disks(void)
+static void settle_disks(int proc)
 {
-	long fd = sys_open("/proc/mounts", O_RDONLY), n;
+	long fd = sys_open_at(proc, "mounts", O_RDONLY), n;
 	char buf[8192], *cursor = buf, *line, *target, *end;
 	size_t len = 0;
 
@@ -105,11 +106,11 @@ static void settle_disks(void)
 }
 
 /* Whatever is mounted by now, by the host's word or by a process's, may outlive this machine. */
-static void __attribute__((noreturn)) power_off(const struct supervisor *all)
+static void __attribute__((noreturn)) power_off(const struct supervisor *all, int proc)
 {
 	kill_all(all);
 	sys_sync();
-	settle_disks();
+	settle_disks(proc);
 	/* At once, where the host watches this port; else by whatever the machine has. */
 	sys_report_status(0);
 	sys_power_off();
@@ -134,14 +135,20 @@ void machine_run(void)
 	struct setup setup = { .initramfs = -1 };
 	struct supervisor *all;
 
+	/* Ours, also when /proc shows the container's processes only. */
+	long proc = sys_open("/proc", O_PATH | O_DIRECTORY);
+
 	fill_streams();
+	/* As in any container: none of them is the one that a machine begins with. */
+	sys_call(__NR_unshare, CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP, 0, 0, 0, 0);
 	all = supervise_create(connect_host());
 	if (!all)
 		fail("no memory to begin with", -ENOMEM);
 	all->listen = listen_for_host;
 	all->setup = setup_message;
 	all->setup_ctx = &setup;
+	setup.waiting = &all->waiting;
 	network_loopback();
 	supervise_loop(all);
-	power_off(all);
+	power_off(all, (int)proc);
 }

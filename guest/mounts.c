@@ -215,11 +215,11 @@ long mounts_standard(struct setup *setup, uint32_t which, struct text *why)
 		open_devices();
 		err = mount_usual("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC,
 			"newinstance,gid=5,mode=0620,ptmxmode=0666", why);
-		if (err == 0)
-			err = mount_usual("tmpfs", "/dev/shm", plain, "mode=1777", why);
-		if (err == 0)
-			err = mount_usual("mqueue", "/dev/mqueue", plain, NULL, why);
 	}
+	if (err == 0 && which & AGENT_STANDARD_IPC)
+		err = mount_usual("tmpfs", "/dev/shm", plain, "mode=1777", why);
+	if (err == 0 && which & AGENT_STANDARD_IPC)
+		err = mount_usual("mqueue", "/dev/mqueue", plain, NULL, why);
 	if (err == 0 && which & AGENT_STANDARD_SYS)
 		err = mount_usual("sysfs", "/sys", plain, NULL, why);
 	if (err == 0 && which & AGENT_STANDARD_CGROUP)

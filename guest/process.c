@@ -382,19 +382,23 @@ static void __attribute__((noreturn)) run_child(struct child *child, const struc
 	give_up(child, why, err, &text);
 }
 
+void process_become(const struct message_start *start, const struct process_io *io, int report)
+{
+	struct child child = { .start = start, .report = report };
+
+	run_child(&child, io);
+}
+
 long process_start(const struct message_start *start, const struct process_io *io, int *report)
 {
-	struct child child = { .start = start };
 	int ends[2];
 	long pid, err = sys_pipe(ends, 0);
 
 	if (err < 0)
 		return err;
 	pid = sys_fork();
-	if (pid == 0) {
-		child.report = ends[1];
-		run_child(&child, io);
-	}
+	if (pid == 0)
+		process_become(start, io, ends[1]);
 	sys_close(ends[1]);
 	if (pid < 0) {
 		sys_close(ends[0]);

@@ -33,6 +33,10 @@ void process_close_io(struct process_io *io);
  */
 long process_start(const struct message_start *start, const struct process_io *io, int *report);
 
+/* The way from fork to exec, in the child; what keeps it from exec goes to @report, and it exits. */
+void process_become(const struct message_start *start, const struct process_io *io, int report)
+	__attribute__((noreturn));
+
 /* Try argv[0] (in @path, where it has no slash). Returns what must be said, and *@why. */
 long process_exec(const char **argv, const char **env, const char *path, uint32_t *why);
 

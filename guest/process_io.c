@@ -97,11 +97,14 @@ long process_open_io(struct process_io *io, const struct message_start *start)
 
 void process_be_console(const struct process_io *io)
 {
-	struct text path = { 0 };
+	long tree = sys_call(__NR_open_tree, io->theirs[0], SYS_PTR(""),
+		AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC, 0, 0);
 
-	text_add(&path, "/proc/self/fd/");
-	text_add_number(&path, io->theirs[0]);
-	sys_mount(path.buf, "/dev/console", NULL, MS_BIND, NULL);
+	if (tree < 0)
+		return;
+	sys_call(__NR_move_mount, tree, SYS_PTR(""), AT_FDCWD, SYS_PTR("/dev/console"),
+		MOVE_MOUNT_F_EMPTY_PATH);
+	sys_close((int)tree);
 }
 
 void process_resize(int terminal, uint16_t rows, uint16_t columns)

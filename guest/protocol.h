@@ -72,6 +72,9 @@ enum {
  * CLOCK	u64 seconds since 1970, u32 nanoseconds
  * SYSCTL	str name (net.ipv4.ip_forward), str value
  * PIDS		u64 so many processes and threads of all sessions together, at most; before MOUNT
+ * PID_NAMESPACE nothing: this session's process is to be process 1 of a namespace that all sessions'
+ *		processes are in, and that /proc shows; once, after PIDS and before what is mounted
+ *		below /proc
  * SETUP_DONE	nothing; answered by READY, and other sessions are taken from now on
  *
  * Host to guest, in any session:
@@ -107,6 +110,7 @@ enum agent_message {
 	AGENT_SYSCTL,
 	AGENT_SETUP_DONE,
 	AGENT_PIDS,
+	AGENT_PID_NAMESPACE,
 
 	AGENT_START = 32,
 	AGENT_STDIN,
@@ -139,12 +143,12 @@ enum {
 
 /* /proc and /dev (a devtmpfs) are there in any case: the guest program needs them. */
 enum {
-	AGENT_STANDARD_DEV =
-		1, /* /dev/pts, /dev/shm, /dev/mqueue; links: /dev/fd, /dev/stdin ... */
+	AGENT_STANDARD_DEV = 1, /* /dev/pts; links: /dev/fd, /dev/stdin ... */
 	AGENT_STANDARD_SYS = 2,
 	AGENT_STANDARD_CGROUP = 4, /* cgroup2 on /sys/fs/cgroup */
 	AGENT_STANDARD_RUN = 8,	   /* a tmpfs on /run */
 	AGENT_STANDARD_TMP = 16,   /* a tmpfs on /tmp */
+	AGENT_STANDARD_IPC = 32,   /* /dev/shm, /dev/mqueue */
 };
 
 enum {

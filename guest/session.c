@@ -114,7 +114,7 @@ static void on_setup(struct session *s, struct supervisor *all, const struct wir
 	session_to_state(s, SESSION_IDLE);
 }
 
-static void on_start(struct session *s, const struct wire_message *m)
+static void on_start(struct session *s, struct supervisor *all, const struct wire_message *m)
 {
 	struct message_start start;
 	long err;
@@ -137,7 +137,8 @@ static void on_start(struct session *s, const struct wire_message *m)
 		s->input.allowed = AGENT_STDIN_WINDOW;
 	else
 		s->input.end = true;
-	err = process_start(&start, &s->io, &s->report);
+	err = s->first && all->waiting.pid ? waiting_start(&all->waiting, m, &s->io, &s->report)
+					   : process_start(&start, &s->io, &s->report);
 	process_close_theirs(&s->io, s->terminal);
 	if (err < 0) {
 		session_fail(s, AGENT_FAILED_START, err, "cannot make a process");
@@ -198,7 +199,7 @@ static bool on_message(struct session *s, struct supervisor *all, const struct w
 	else if (s->state == SESSION_SETUP)
 		on_setup(s, all, m);
 	else if (s->state == SESSION_IDLE && m->type == AGENT_START)
-		on_start(s, m);
+		on_start(s, all, m);
 	else if (s->state == SESSION_IDLE)
 		broken(s, "a message that cannot be, or not now");
 	else if (s->state < SESSION_ENDED)

@@ -73,6 +73,8 @@ static long carry_out(struct setup *setup, const struct wire_message *m, struct 
 		return message_sysctl(m, &name, &value) ? set_sysctl(name, value, why) : 1;
 	case AGENT_PIDS:
 		return message_u64(m, &seconds) ? limits_pids(seconds, why) : 1;
+	case AGENT_PID_NAMESPACE:
+		return m->len ? 1 : waiting_begin(setup->waiting, why);
 	case AGENT_SETUP_DONE:
 		return mounts_done(setup, why);
 	default:
@@ -83,7 +85,7 @@ static long carry_out(struct setup *setup, const struct wire_message *m, struct 
 static bool needs_root(unsigned type)
 {
 	return type == AGENT_STANDARD || type == AGENT_MOUNT || type == AGENT_FILE ||
-	       type == AGENT_SETUP_DONE;
+	       type == AGENT_PID_NAMESPACE || type == AGENT_SETUP_DONE;
 }
 
 bool setup_message(void *ctx, const struct wire_message *m, struct text *why, long *err)

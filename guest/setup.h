@@ -6,9 +6,11 @@
 
 #include "guest/messages.h"
 #include "guest/text.h"
+#include "guest/waiting.h"
 
 struct setup {
 	int initramfs; /* O_PATH: the folder that was the root before ROOT; -1: ROOT has not come */
+	struct waiting *waiting;
 	unsigned hidden;	     /* how many names in it are used */
 	bool root_becomes_read_only; /* at SETUP_DONE */
 };

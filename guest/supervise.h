@@ -5,11 +5,13 @@
 #pragma once
 
 #include "guest/session.h"
+#include "guest/waiting.h"
 
 struct supervisor {
 	struct session sessions[AGENT_SESSIONS_MAX]; /* the first is [0] */
 	struct pollfd fds[2 + WAIT_COUNT * AGENT_SESSIONS_MAX];
-	int signals;  /* a signalfd */
+	struct waiting waiting; /* for the START of the first */
+	int signals;		/* a signalfd */
 	int listener; /* for further sessions; -1 before SETUP_DONE, or where that failed */
 	/* Opens it: a listening, non-blocking descriptor, or a negative errno. */
 	long (*listen)(void);

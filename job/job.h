@@ -33,8 +33,9 @@ struct job_config {
 	unsigned standard; /* AGENT_STANDARD_* */
 	unsigned sysctls;
 	const struct job_sysctl *sysctl;
-	uint64_t pids;	/* processes and threads in the guest, of its sessions; 0: no limit */
-	bool own_files; /* /etc/hosts and its like come with the root: write none */
+	uint64_t pids;	    /* processes and threads in the guest, of its sessions; 0: no limit */
+	bool pid_namespace; /* the process is process 1, of a namespace of its own */
+	bool own_files;	    /* /etc/hosts and its like come with the root: write none */
 	bool keep; /* writes to the root last: what is ours to write goes over it, not into it */
 	const char *hostname;
 	unsigned nets;

@@ -79,6 +79,8 @@ static int queue(struct job *job)
 		r = agent_setup_sysctl(a, c->sysctl[i].name, c->sysctl[i].value);
 	if (r == 0 && c->pids)
 		r = agent_setup_pids(a, c->pids);
+	if (r == 0 && c->pid_namespace)
+		r = agent_setup_pid_namespace(a);
 	for (unsigned i = 0; i < c->mounts && r == 0; i++)
 		r = agent_setup_mount(a, &c->mount[i]);
 	if (r == 0)

@@ -1,6 +1,7 @@
 #include "oci/container.h"
 
 #include "oci/console.h"
+#include "oci/process.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -95,12 +97,15 @@ static void take_connection(struct container *c)
 static void tell_start(struct container *c)
 {
 	const struct job_outcome *outcome = job_outcome(c->job);
+	struct error err = { 0 };
 
 	if (c->starting < 0)
 		return;
-	if (outcome->end == JOB_FAILED)
-		answer(c, c->starting, EIO, outcome->text);
-	else if (job_started(c->job))
+	if (outcome->end == JOB_FAILED) {
+		oci_process_failed(
+			&c->config->process, outcome->why, outcome->status, outcome->text, &err);
+		answer(c, c->starting, EIO, err.msg);
+	} else if (job_started(c->job))
 		answer(c, c->starting, 0, NULL);
 	else if (outcome->end == JOB_NO_GUEST)
 		answer(c, c->starting, EIO, "the guest did not start within a minute");
@@ -197,6 +202,29 @@ static int label(const struct container *c, struct error *err)
 			    p->apparmor ? p->apparmor : p->selinux);
 }
 
+/*
+ * `podman top` and `ps` show us, for the container's processes are out of their sight: by the words
+ * of its command, as they would be there. The name (comm) stays our own.
+ */
+static void take_title(const struct container *c)
+{
+	const struct oci_strings *args = &c->config->process.args;
+	size_t len = 0;
+	char *title;
+
+	for (size_t i = 0; i < args->count; i++)
+		len += strlen(args->list[i]) + 1;
+	title = len ? mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+		    : MAP_FAILED;
+	if (title == MAP_FAILED)
+		return;
+	for (size_t i = 0, at = 0; i < args->count; i++, at += strlen(title + at) + 1)
+		strcpy(title + at, args->list[i]);
+	/* Below the stack, where they were: so the beginning goes first. */
+	if (prctl(PR_SET_MM, PR_SET_MM_ARG_START, title, 0, 0) == 0)
+		prctl(PR_SET_MM, PR_SET_MM_ARG_END, title + len, 0, 0);
+}
+
 static int make(struct container *c, struct error *err)
 {
 	int r = console_take(c->terminal, err);
@@ -276,6 +304,7 @@ void container_main(struct container *c)
 	if (make(c, &err) < 0)
 		fail(c, &err);
 	prctl(PR_SET_PDEATHSIG, 0);
+	take_title(c);
 	say(c, CONTAINER_READY);
 	cleanup_close_fd(&c->sync);
 	if (machine_run(c->machine, &c->attendant, &result, &err) < 0) {

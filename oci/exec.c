@@ -212,8 +212,6 @@ static void on_started(void *ctx)
 
 static int status_of(struct exec *e, const struct job_outcome *outcome, struct error *err)
 {
-	const char *command = e->process->args.list[0];
-
 	switch (outcome->end) {
 	case JOB_EXITED:
 		return outcome->status & 0xff;
@@ -224,18 +222,8 @@ static int status_of(struct exec *e, const struct job_outcome *outcome, struct e
 	default:
 		break;
 	}
-	/* Container engines look for these words, and make 127 and 126 of them. */
-	if (outcome->end != JOB_FAILED)
-		error_set(err, ERROR_MACHINE, EIO, "%s", outcome->text);
-	else if (outcome->why == AGENT_FAILED_NOT_FOUND && !strchr(command, '/'))
-		error_set(err, ERROR_USAGE, ENOENT,
-			"exec \"%s\": executable file not found in $PATH", command);
-	else if (outcome->why == AGENT_FAILED_NOT_FOUND && outcome->status == ENOENT)
-		error_set(err, ERROR_USAGE, ENOENT, "exec \"%s\": no such file or directory",
-			command);
-	else if (outcome->why == AGENT_FAILED_NOT_EXECUTABLE)
-		error_set(err, ERROR_USAGE, EACCES, "exec \"%s\": permission denied (%s)", command,
-			outcome->text);
+	if (outcome->end == JOB_FAILED)
+		oci_process_failed(e->process, outcome->why, outcome->status, outcome->text, err);
 	else
 		error_set(err, ERROR_MACHINE, EIO, "%s", outcome->text);
 	return -1;

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,12 +144,17 @@ static int mount_one(const struct oci_mount *m, int dir, const char *name, struc
 	return 0;
 }
 
+static void stage_path(const struct container *c, char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/%s/binds", c->state->root, c->state->id);
+}
+
 /* An empty directory for the binds, in memory; nothing of it is on a disk. */
-static int open_stage(const struct container *c, char *path, size_t size, struct error *err)
+static int open_stage(const struct container *c, char path[PATH_MAX], struct error *err)
 {
 	int fd;
 
-	snprintf(path, size, "%s/%s/binds", c->state->root, c->state->id);
+	stage_path(c, path);
 	if ((mkdir(path, 0700) < 0 && errno != EEXIST) ||
 		mount("tmpfs", path, "tmpfs", 0, "mode=755,size=1m") < 0)
 		return error_set(err, ERROR_HOST, errno, "cannot prepare %s: %m", path);
@@ -159,10 +165,10 @@ static int open_stage(const struct container *c, char *path, size_t size, struct
 int mounts_collect(struct container *c, struct error *err)
 {
 	_cleanup_close_ int stage = -1;
-	char path[4096], name[24];
+	char path[PATH_MAX], name[24];
 	int r = 0;
 
-	stage = open_stage(c, path, sizeof(path), err);
+	stage = open_stage(c, path, err);
 	if (stage < 0)
 		return stage;
 	for (size_t i = 0; i < c->config->mounts && r == 0; i++) {
@@ -179,8 +185,6 @@ int mounts_collect(struct container *c, struct error *err)
 		open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	if (c->binds_tree < 0)
 		return error_set(err, ERROR_HOST, errno, "cannot hold the mounts together: %m");
-	umount2(path, MNT_DETACH);
-	rmdir(path);
 	return 0;
 }
 
@@ -241,7 +245,7 @@ static int tell_shm(struct container *c, const struct oci_mount *m, struct error
 static bool is_standard(const struct oci_mount *m)
 {
 	return !strcmp(m->type, "proc") || !strcmp(m->type, "devpts") ||
-	       !strcmp(m->type, "mqueue") || !strcmp(m->destination, "/dev");
+	       !strcmp(m->destination, "/dev");
 }
 
 static int tell_one(struct container *c, size_t i, const char *tag, struct error *err)
@@ -262,6 +266,8 @@ static int tell_one(struct container *c, size_t i, const char *tag, struct error
 	}
 	to = add(c, m->type, m->source ? m->source : m->type, m->destination);
 	to->flags = flags_of(m) | (m->tmpcopyup ? AGENT_MOUNT_COPY_UP : 0);
+	if (!strcmp(m->type, "mqueue")) /* engines ask for it whether or not anybody needs it */
+		to->flags |= AGENT_MOUNT_TRY;
 	to->options = *m->data ? m->data : NULL;
 	return 0;
 }
@@ -308,14 +314,64 @@ int mounts_tell(struct container *c, struct error *err)
 
 /* ---- our own root ---- */
 
+/* The place of mount @m below @root, made where there is none. */
+static int open_place(int root, const struct oci_mount *m)
+{
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC,
+		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+	int fd = (int)syscall(SYS_openat2, root, m->destination, &how, sizeof(how));
+
+	if (fd >= 0 || errno != ENOENT || m->destination[0] != '/')
+		return fd;
+	make_point(root, m->destination + 1, m->bind && m->file);
+	return (int)syscall(SYS_openat2, root, m->destination, &how, sizeof(how));
+}
+
+static bool is_below(const char *path, const char *dir)
+{
+	return !strcmp(path, dir) || part_below(path, dir);
+}
+
+/*
+ * Engines copy files (podman cp) in our mount namespace, so what is mounted in the guest stands here
+ * as well. What is in the guest's own memory cannot: there nobody shall write by mistake. Whatever
+ * fails is only missed by such a copy.
+ */
+static void show_mounts(const struct container *c, int root)
+{
+	char stage[PATH_MAX], path[PATH_MAX + 24];
+
+	stage_path(c, stage);
+	for (size_t i = 0; i < c->config->mounts; i++) {
+		const struct oci_mount *m = &c->config->mount[i];
+		_cleanup_close_ int place = -1;
+
+		if (is_below(m->destination, "/dev") || is_below(m->destination, "/proc") ||
+			is_below(m->destination, "/sys"))
+			continue;
+		place = open_place(root, m);
+		snprintf(path, sizeof(path), "%s/%zu", stage, i);
+		if (place >= 0 && is_shared(m))
+			move_mount(AT_FDCWD, path, place, "", MOVE_MOUNT_T_EMPTY_PATH);
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", place);
+		if (place >= 0 && !strcmp(m->type, "tmpfs") && !m->bind)
+			mount("tmpfs", path, "tmpfs", MS_RDONLY, "size=4k");
+	}
+	umount2(stage, MNT_DETACH);
+	rmdir(stage);
+}
+
 int mounts_pivot(const struct container *c, struct error *err)
 {
 	const char *path = c->rootfs;
+	_cleanup_close_ int root = -1;
 
 	if (mount(path, path, NULL, MS_BIND | MS_REC, NULL) < 0 || chdir(path) < 0)
 		return error_set(err, ERROR_HOST, errno, "root.path: %s: %m", path);
 	/* For whoever looks for processes by our pid; a root without /proc has none to look at. */
 	(void)mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	root = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	show_mounts(c, root);
 	if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
 		return error_set(err, ERROR_HOST, errno, "root.path: cannot move to %s: %m", path);
 	return 0;

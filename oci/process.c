@@ -106,3 +106,20 @@ void oci_agent_extra_free(struct oci_agent_extra *keep)
 	oci_seccomp_free(&keep->filter);
 	*keep = (struct oci_agent_extra){ 0 };
 }
+
+int oci_process_failed(const struct oci_process *process, enum agent_failed why, int errnum,
+	const char *text, struct error *err)
+{
+	const char *command = process->args.list[0];
+
+	if (why == AGENT_FAILED_NOT_FOUND && !strchr(command, '/'))
+		return error_set(err, ERROR_USAGE, ENOENT,
+			"exec \"%s\": executable file not found in $PATH", command);
+	if (why == AGENT_FAILED_NOT_FOUND && errnum == ENOENT)
+		return error_set(err, ERROR_USAGE, ENOENT, "exec \"%s\": no such file or directory",
+			command);
+	if (why == AGENT_FAILED_NOT_EXECUTABLE)
+		return error_set(err, ERROR_USAGE, EACCES, "exec \"%s\": permission denied (%s)",
+			command, text);
+	return error_set(err, ERROR_MACHINE, EIO, "%s", text);
+}

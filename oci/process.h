@@ -23,3 +23,10 @@ struct oci_agent_extra {
 int oci_process_to_agent(const struct oci_process *process, struct json_object *seccomp,
 	struct agent_process *out, struct oci_agent_extra *keep, struct error *err);
 void oci_agent_extra_free(struct oci_agent_extra *keep);
+
+/*
+ * The guest could not start @process: what it said of it, in the words that container engines look
+ * for (they make 127 and 126 of them). Returns a negative errno.
+ */
+int oci_process_failed(const struct oci_process *process, enum agent_failed why, int errnum,
+	const char *text, struct error *err);

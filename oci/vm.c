@@ -225,7 +225,7 @@ int container_build(struct container *c, struct error *err)
 		return r;
 	if (o->resources.has_pids && o->resources.pids > 0)
 		j->pids = (uint64_t)o->resources.pids;
-	j->held = j->lasting = j->own_files = true;
+	j->held = j->lasting = j->own_files = j->pid_namespace = true;
 	j->hostname = o->hostname ? o->hostname : "microvm";
 	j->boot_limit_ms = BOOT_LIMIT_MS;
 	j->signals_to = AGENT_SIGNAL_PROCESS;

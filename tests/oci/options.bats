@@ -25,16 +25,17 @@ has() {
 	once --user alice --group-add 77 --cap-add NET_ADMIN --cap-drop CHOWN --env A=b --workdir /var/data \
 		--entrypoint '["sh", "-c"]' --hostname box --ulimit nofile=333:444 --oom-score-adj 321 \
 		--security-opt no-new-privileges --sysctl kernel.msgmax=9999 --umask 027 bb '
-		id; echo "A=$A $PWD $(hostname) $(ulimit -n) $(ulimit -Hn) $(cat /proc/self/oom_score_adj)"
+		id; echo "process $$"; echo "A=$A $PWD $(hostname) $(ulimit -n) $(ulimit -Hn) $(cat /proc/self/oom_score_adj)"
 		cat /proc/sys/kernel/msgmax; umask
 		grep -E "^(NoNewPrivs|Seccomp|CapEff|CapBnd):" /proc/self/status'
 	[ "$status" = 0 ]
 	has 'uid=1000(alice) gid=1000(alice) groups=77,100(users),1000(alice)' ||
 		grep -q 'uid=1000(alice) gid=1000(alice) .*77' <<<"$output"
-	has 'A=b /var/data box 333 444 321' 9999 0027 $'NoNewPrivs:\t1' $'Seccomp:\t2' \
+	has 'process 1' 'A=b /var/data box 333 444 321' 9999 0027 $'NoNewPrivs:\t1' $'Seccomp:\t2' \
 		$'CapEff:\t0000000000001000'
-	once --user 4321:99 bb id
-	[[ $output == 'uid=4321'*'gid=99'* ]]
+	once --user 4321:99 --ipc none bb sh -c 'id; ls /dev/shm /dev/pts/ptmx'
+	[[ $output == 'uid=4321'*'gid=99'*/dev/pts/ptmx* ]]
+	[[ $errors == *'/dev/shm: No such file'* ]]
 }
 
 @test "root has the usual capabilities, a filter that blocks, and can be without; what is masked is" {
@@ -90,18 +91,23 @@ has() {
 	[ "$status" = 0 ]
 	has one two 'no ro' 'no root' below drwxr-xr-x 1000 tmpfs 1024 5120 secret
 	[ "$(cat "$POD/tmp/dir/new" "$POD/tmp/single")" = $'new\nchanged' ]
-	once -v named:/v bb cat /v/more
+	once -v named:/v bb sh -c 'cat /v/more; echo true >/v/script; chmod +x /v/script'
 	[ "$output" = more ]
+	once -v named:/v:noexec bb /v/script
+	[ "$status" = 126 ]
 	pod volume rm named >/dev/null
 }
 
 @test "cp both ways, diff, commit, export: the host sees what the guest writes" {
-	pod run -d --name files --network none bb sh -c 'echo made >/made; rm /etc/text; while :; do sleep 1; done' >/dev/null
+	pod run -d --name files --network none -v files:/vol --tmpfs /mem bb sh -c 'echo made >/made; rm /etc/text; while :; do sleep 1; done' >/dev/null
 	wait_until pod exec files test -e /made
 	echo from-host >"$POD/tmp/file"
 	pod cp "$POD/tmp/file" files:/tmp/there
-	run_pod exec files cat /tmp/there
-	[ "$output" = from-host ]
+	pod cp "$POD/tmp/file" files:/vol/there
+	run_pod exec files cat /tmp/there /vol/there
+	[ "$output" = $'from-host\nfrom-host' ]
+	run_pod cp "$POD/tmp/file" files:/mem/there
+	[[ $errors == *"read-only file system"* ]]
 	pod cp files:/made "$POD/tmp/back"
 	[ "$(<"$POD/tmp/back")" = made ]
 	run_pod diff files
@@ -109,6 +115,7 @@ has() {
 	pod export files | tar -t | grep -qx made
 	pod commit -q files other >/dev/null
 	pod rm -f -t 0 files >/dev/null
+	pod volume rm files >/dev/null
 	once other cat /made
 	[ "$output" = made ]
 }

@@ -107,7 +107,7 @@ teardown_file() {
 	run_pod top bg -ef
 	[ "$status" = 0 ]
 	run_pod top bg
-	[ "$status" = 0 ]
+	[[ $status = 0 && $output == *root*"echo begun"* ]]
 	pod pause bg
 	run_pod inspect -f '{{.State.Status}}' bg
 	[ "$output" = paused ]
@@ -153,6 +153,10 @@ teardown_file() {
 	run_pod inspect -f '{{.State.ExitCode}}' deaf
 	[ "$output" = 137 ]
 	pod rm deaf
+	# Process 1, which did not ask for the signal.
+	run_pod stop -t 1 box
+	run_pod inspect -f '{{.State.ExitCode}}' box
+	[ "$output" = 137 ]
 	run_pod rm -f -t 0 box
 	[ "$status" = 0 ]
 }

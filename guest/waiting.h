@@ -1,0 +1,27 @@
+/*
+ * The process that waits: where the host asks for it (PID_NAMESPACE), the process of the first
+ * session is process 1 of a namespace of its own, as in any container, and those of further sessions
+ * are in it with it. Only a process in such a namespace can mount the /proc that shows it, and what
+ * the host mounts over parts of /proc comes before START. So it is made early, mounts /proc, and
+ * waits here to be told what it is to become.
+ */
+#pragma once
+
+#include "guest/process.h"
+#include "guest/text.h"
+
+struct waiting {
+	int pid;    /* 0: there is none */
+	int socket; /* to it */
+};
+
+/*
+ * Make it, and the namespace, in which all children of the calling process are from then on. 0, or a
+ * negative errno with what failed in @why. The calling process is not in the namespace: what is below
+ * /proc/self is not to be had in the new /proc.
+ */
+long waiting_begin(struct waiting *w, struct text *why);
+
+/* As process_start(), of a START whose payload is @m: what waits becomes that process. */
+long waiting_start(
+	struct waiting *w, const struct wire_message *m, const struct process_io *io, int *report);
