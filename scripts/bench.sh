@@ -22,4 +22,8 @@ export KERNEL ROOTFS MICROVM
 if [ -n "$native" ]; then
 	exec "$repo/tests/bench/run" "$@"
 fi
-on_kvm --no-input --timeout 3000 -- "$repo/tests/bench/run" "$@"
+memory=3G
+case " $* " in
+*' oci '*) memory=8G ;;
+esac
+on_kvm --no-input --memory "$memory" --timeout 3000 -- "$repo/tests/bench/run" "$@"

@@ -46,12 +46,16 @@ FNR == NR { rows[++nrows] = $0; next }
 }
 
 END {
-	format = "%-38s %-7s %10s %10s %7s  %s\n"
-	printf format, "", "", "microvm", "QEMU", "ratio", ""
+	format = "%-40s %-7s %10s %10s %7s  %s\n"
+	printf format, "", "", "microvm", "peer", "ratio", ""
 	for (i = 1; i <= nrows; i++) {
 		split(rows[i], r, "|")
 		row = r[1]; way = r[4]; us = r[6]
 		if (!middle(row, us)) continue
+		if (r[7] == "") {
+			printf format, r[2], r[3], number(middle(row, us)), "", "", ""
+			continue
+		}
 		best = ""
 		m = split(r[7], rivals, ",")
 		for (j = 1; j <= m; j++) {
