@@ -47,7 +47,7 @@ struct container {
 	struct job_config job_config;
 	struct job *job;
 	struct machine *machine;
-	int binds_tree; /* open_tree(2) of the binds, or -1 */
+	int binds_tree; /* the tmpfs that has the binds, or -1 */
 	int control;
 	int connection[CONTAINER_CONNECTIONS]; /* -1: free */
 	int starting;			       /* of them the one that waits for the start, or -1 */
@@ -67,11 +67,11 @@ void namespaces_after_fork(void);
 /* The child. */
 int namespaces_enter(const struct oci_config *config, struct error *err);
 
-/* mounts.c: the binds of the configuration, each as binds/N in one tree that c->binds_tree holds. */
+/* mounts.c: the binds of the configuration, each as N in one tree, c->binds_tree. */
 int mounts_collect(struct container *c, struct error *err);
 /* mounts.c: what the guest is to mount, and where; into c->job_config. */
 int mounts_tell(struct container *c, struct error *err);
-/* mounts.c: / becomes the container's root. */
+/* mounts.c: / becomes the container's root, and the binds hide below it. */
 int mounts_pivot(const struct container *c, struct error *err);
 
 /* vm.c: bytes of RAM that the guest gets. */

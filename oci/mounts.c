@@ -3,6 +3,10 @@
  * tree in which every bind mount of the configuration stands as a directory or file N. So the number
  * of binds costs no devices, and one that is read-only is so for the host's kernel already. What is
  * no bind (proc, sysfs, tmpfs ...) the guest mounts itself.
+ *
+ * That tree is the root of our mount namespace, and the container's root is mounted over it: so it
+ * is nowhere to be seen, and is in the namespace, where what the host mounts and unmounts below the
+ * source of a slave reaches it.
  */
 #include "oci/container.h"
 
@@ -97,6 +101,16 @@ static void make_points(const struct container *c, const struct oci_mount *m, in
 	}
 }
 
+/* As a whole: a slave of the host's mount, if it has peers there, or not. */
+static int set_apart(const struct oci_mount *m, int tree)
+{
+	struct mount_attr alone = { .propagation = MS_PRIVATE };
+
+	if (m->propagation & MS_SLAVE)
+		return 0; /* as all of our namespace is */
+	return mount_setattr(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &alone, sizeof(alone));
+}
+
 /* Mount @m's source at @dir/@name. */
 static int bind_one(const struct container *c, const struct oci_mount *m, int dir, const char *name,
 	struct error *err)
@@ -111,7 +125,7 @@ static int bind_one(const struct container *c, const struct oci_mount *m, int di
 	if (!path || stat(path, &st) < 0)
 		return bind_failed(m, path, err);
 	tree = open_tree(AT_FDCWD, path, flags);
-	if (tree < 0)
+	if (tree < 0 || set_apart(m, tree) < 0)
 		return bind_failed(m, path, err);
 	if (m->read_only && S_ISDIR(st.st_mode))
 		make_points(c, m, tree);
@@ -130,33 +144,46 @@ static int bind_one(const struct container *c, const struct oci_mount *m, int di
 	return 0;
 }
 
-/* What only the host's kernel can mount, such as an overlay of directories of the host's. */
-static int mount_one(const struct oci_mount *m, int dir, const char *name, struct error *err)
+/* @data of a mount, and linux.mountLabel. To be freed; NULL: no memory. */
+static char *labelled(const struct container *c, const char *data)
 {
+	const char *label = c->config->mount_label;
+	char *both;
+
+	if (!label || access("/sys/fs/selinux/enforce", F_OK) < 0)
+		return strdup(data);
+	return asprintf(&both, "%s%scontext=\"%s\"", data, *data ? "," : "", label) < 0 ? NULL
+											: both;
+}
+
+/* What only the host's kernel can mount, such as an overlay of directories of the host's. */
+static int mount_one(const struct container *c, const struct oci_mount *m, int dir,
+	const char *name, struct error *err)
+{
+	_cleanup_free_ char *data = labelled(c, m->data);
 	char path[64];
 
-	if (mkdirat(dir, name, 0700) < 0)
+	if (!data || mkdirat(dir, name, 0700) < 0)
 		return bind_failed(m, NULL, err);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, name);
-	if (mount(m->source, path, m->type, m->read_only ? MS_RDONLY : 0, m->data) < 0)
+	if (mount(m->source, path, m->type, m->read_only ? MS_RDONLY : 0, data) < 0)
 		return error_set(err, ERROR_HOST, errno, "mounts: %s: cannot mount %s: %m",
 			m->destination, m->type);
 	return 0;
 }
 
-static void stage_path(const struct container *c, char path[PATH_MAX])
-{
-	snprintf(path, PATH_MAX, "%s/%s/binds", c->state->root, c->state->id);
-}
-
 /* An empty directory for the binds, in memory; nothing of it is on a disk. */
-static int open_stage(const struct container *c, char path[PATH_MAX], struct error *err)
+static int open_stage(const struct container *c, struct error *err)
 {
+	_cleanup_free_ char *data = labelled(c, "mode=755,size=1m");
+	char path[4096];
 	int fd;
 
-	stage_path(c, path);
-	if ((mkdir(path, 0700) < 0 && errno != EEXIST) ||
-		mount("tmpfs", path, "tmpfs", 0, "mode=755,size=1m") < 0)
+	snprintf(path, sizeof(path), "%s/%s/binds", c->state->root, c->state->id);
+	/* Unbindable: it is no part of a bind of what it happens to be mounted in. */
+	if (!data || (mkdir(path, 0700) < 0 && errno != EEXIST) ||
+		mount("tmpfs", path, "tmpfs", 0, data) < 0 ||
+		mount(NULL, path, NULL, MS_UNBINDABLE, NULL) < 0)
 		return error_set(err, ERROR_HOST, errno, "cannot prepare %s: %m", path);
 	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 ? error_set(err, ERROR_HOST, errno, "cannot open %s: %m", path) : fd;
@@ -164,28 +191,20 @@ static int open_stage(const struct container *c, char path[PATH_MAX], struct err
 
 int mounts_collect(struct container *c, struct error *err)
 {
-	_cleanup_close_ int stage = -1;
-	char path[PATH_MAX], name[24];
+	char name[24];
 	int r = 0;
 
-	stage = open_stage(c, path, err);
-	if (stage < 0)
-		return stage;
+	c->binds_tree = open_stage(c, err);
+	if (c->binds_tree < 0)
+		return c->binds_tree;
 	for (size_t i = 0; i < c->config->mounts && r == 0; i++) {
 		snprintf(name, sizeof(name), "%zu", i);
 		if (c->config->mount[i].on_host)
-			r = mount_one(&c->config->mount[i], stage, name, err);
+			r = mount_one(c, &c->config->mount[i], c->binds_tree, name, err);
 		else if (is_shared(&c->config->mount[i]))
-			r = bind_one(c, &c->config->mount[i], stage, name, err);
+			r = bind_one(c, &c->config->mount[i], c->binds_tree, name, err);
 	}
-	if (r < 0)
-		return r;
-	/* Held together by this descriptor, whatever becomes of the namespace's mounts. */
-	c->binds_tree =
-		open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-	if (c->binds_tree < 0)
-		return error_set(err, ERROR_HOST, errno, "cannot hold the mounts together: %m");
-	return 0;
+	return r;
 }
 
 /* ---- what the guest does ---- */
@@ -332,6 +351,18 @@ static bool is_below(const char *path, const char *dir)
 	return !strcmp(path, dir) || part_below(path, dir);
 }
 
+/* Mount once more what is bind @i. */
+static void show_bind(const struct container *c, size_t i, int place)
+{
+	_cleanup_close_ int tree = -1;
+	char name[24];
+
+	snprintf(name, sizeof(name), "%zu", i);
+	tree = open_tree(c->binds_tree, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	if (tree >= 0)
+		move_mount(tree, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+}
+
 /*
  * Engines copy files (podman cp) in our mount namespace, so what is mounted in the guest stands here
  * as well. What is in the guest's own memory cannot: there nobody shall write by mistake. Whatever
@@ -339,9 +370,8 @@ static bool is_below(const char *path, const char *dir)
  */
 static void show_mounts(const struct container *c, int root)
 {
-	char stage[PATH_MAX], path[PATH_MAX + 24];
+	char path[64];
 
-	stage_path(c, stage);
 	for (size_t i = 0; i < c->config->mounts; i++) {
 		const struct oci_mount *m = &c->config->mount[i];
 		_cleanup_close_ int place = -1;
@@ -350,15 +380,12 @@ static void show_mounts(const struct container *c, int root)
 			is_below(m->destination, "/sys"))
 			continue;
 		place = open_place(root, m);
-		snprintf(path, sizeof(path), "%s/%zu", stage, i);
 		if (place >= 0 && is_shared(m))
-			move_mount(AT_FDCWD, path, place, "", MOVE_MOUNT_T_EMPTY_PATH);
+			show_bind(c, i, place);
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", place);
 		if (place >= 0 && !strcmp(m->type, "tmpfs") && !m->bind)
 			mount("tmpfs", path, "tmpfs", MS_RDONLY, "size=4k");
 	}
-	umount2(stage, MNT_DETACH);
-	rmdir(stage);
 }
 
 int mounts_pivot(const struct container *c, struct error *err)
@@ -372,7 +399,11 @@ int mounts_pivot(const struct container *c, struct error *err)
 	(void)mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 	root = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	show_mounts(c, root);
-	if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+	/* Over the binds, then both of them to the bottom: the old root lies on top, and goes. */
+	if (move_mount(root, "", c->binds_tree, "",
+		    MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ||
+		fchdir(c->binds_tree) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+		umount2(".", MNT_DETACH) < 0 || fchdir(root) < 0 || chroot(".") < 0)
 		return error_set(err, ERROR_HOST, errno, "root.path: cannot move to %s: %m", path);
 	return 0;
 }

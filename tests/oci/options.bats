@@ -98,6 +98,27 @@ has() {
 	pod volume rm named >/dev/null
 }
 
+@test "what the host mounts below a volume later: a slave sees it, another does not" {
+	local source=$POD/tmp/source
+
+	mkdir "$source"
+	mount -t tmpfs source "$source"
+	mount --make-shared "$source"
+	mkdir "$source/below"
+	pod run -d --name later --network none -v "$source:/slave:rslave" -v "$source:/own:rprivate" \
+		bb sleep 1000 >/dev/null
+	mount -t tmpfs below "$source/below"
+	echo word >"$source/below/file"
+	wait_until pod exec later test -e /slave/below/file
+	run_pod exec later sh -c 'ls /own/below; cat /slave/below/file; echo back >/slave/below/new'
+	[ "$output" = word ]
+	[ "$(<"$source/below/new")" = back ]
+	umount -l "$source/below"
+	wait_until pod exec later test ! -e /slave/below/file
+	pod rm -f -t 0 later >/dev/null
+	umount "$source"
+}
+
 @test "cp both ways, diff, commit, export: the host sees what the guest writes" {
 	pod run -d --name files --network none -v files:/vol --tmpfs /mem bb sh -c 'echo made >/made; rm /etc/text; while :; do sleep 1; done' >/dev/null
 	wait_until pod exec files test -e /made
