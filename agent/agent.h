@@ -129,6 +129,7 @@ struct agent_net {
 	const char *name;	/* NULL: the interface with @mac */
 	const uint8_t *mac;	/* 6 bytes; NULL: the interface called @name */
 	const uint8_t *new_mac; /* 6 bytes that it is to have instead; NULL: as it is */
+	bool again;		/* in the place of what it was told before; by @name */
 	bool remove;		/* the guest is to be without it; nothing else is looked at */
 	uint32_t mtu;		/* 0: as it is */
 	const struct agent_address *addresses;

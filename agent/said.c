@@ -129,7 +129,8 @@ int agent_setup_net(struct agent *agent, const struct agent_net *net)
 	wire_put(&w, net->mac ? net->mac : no_mac, 6);
 	wire_put_string(&w, net->name);
 	wire_put(&w, net->new_mac ? net->new_mac : no_mac, 6);
-	wire_put_number(&w, net->remove ? AGENT_NET_REMOVE : 0, 1);
+	wire_put_number(
+		&w, (net->remove ? AGENT_NET_REMOVE : 0) | (net->again ? AGENT_NET_AGAIN : 0), 1);
 	wire_put_u32(&w, net->mtu);
 	wire_put_u32(&w, (uint32_t)net->address_count);
 	for (size_t i = 0; i < net->address_count; i++)

@@ -254,6 +254,28 @@ static long remove_card(int index)
 	return len < 0 ? len : 0;
 }
 
+/* Going down takes the routes and the addresses of IPv6; those of IPv4 go one by one. */
+static void forget_addresses(int fd, int index, const char *name)
+{
+	struct ifinfomsg down = { .ifi_index = index, .ifi_change = IFF_UP };
+	struct ifreq address = { 0 };
+	struct link_request r;
+	long inet = sys_socket(AF_INET, SOCK_DGRAM, 0);
+
+	begin_request(&r, RTM_NEWLINK, 0, &down, sizeof(down));
+	request(fd, &r);
+	memcpy(address.ifr_name, name, strlen(name) + 1);
+	for (int i = 0; i < 2 * AGENT_ADDRESSES_MAX &&
+			sys_ioctl((int)inet, SIOCGIFADDR, SYS_PTR(&address)) == 0;
+		i++) {
+		memset(&address.ifr_addr, 0, sizeof(address.ifr_addr));
+		address.ifr_addr.sa_family = AF_INET;
+		sys_ioctl((int)inet, SIOCSIFADDR, SYS_PTR(&address)); /* none: it is deleted */
+	}
+	if (inet >= 0)
+		sys_close((int)inet);
+}
+
 static long configure(int fd, const struct message_net *net, struct text *why)
 {
 	long index = wait_link(fd, net), err;
@@ -270,6 +292,8 @@ static long configure(int fd, const struct message_net *net, struct text *why)
 	text_add(why, "cannot configure the network interface");
 	if (net->by_mac && *net->name)
 		free_name(fd, (int)index, net->name);
+	if (net->flags & AGENT_NET_AGAIN)
+		forget_addresses(fd, (int)index, net->name);
 	err = set_link(fd, (int)index, net);
 	if (err == 0 && net->address_count)
 		text_add(why, ": an address");

@@ -77,6 +77,9 @@ enum {
  *		below /proc
  * SETUP_DONE	nothing; answered by READY, and other sessions are taken from now on
  *
+ * NET may come in the first session once its process runs, too, with AGENT_NET_AGAIN; what fails then
+ * is left.
+ *
  * Host to guest, in any session:
  *
  * START	see below; once. Answered by STARTED or FAILED
@@ -128,7 +131,10 @@ enum agent_message {
 };
 
 enum { AGENT_IPV4 = 4, AGENT_IPV6 = 6 };
-enum { AGENT_NET_REMOVE = 1 };	  /* it is not needed: its card is taken from its driver */
+enum {
+	AGENT_NET_REMOVE = 1, /* it is not needed: its card is taken from its driver */
+	AGENT_NET_AGAIN = 2,  /* what it had of addresses and routes goes first */
+};
 enum { AGENT_ROUTE_ON_LINK = 1 }; /* the gateway is on the link, whatever the addresses say */
 
 enum { AGENT_ROOT_VIRTIOFS = 1, AGENT_ROOT_BLOCK = 2 };

@@ -175,7 +175,16 @@ static void on_resize(struct session *s, const struct wire_message *m)
 		process_resize(s->io.out[0], rows, columns);
 }
 
-static void on_process(struct session *s, const struct wire_message *m)
+static void change_network(struct session *s, struct supervisor *all, const struct wire_message *m)
+{
+	struct text why = { 0 };
+	long err = 0;
+
+	if (!all->setup(all->setup_ctx, m, &why, &err) && !err)
+		broken(s, "a malformed NET");
+}
+
+static void on_process(struct session *s, struct supervisor *all, const struct wire_message *m)
 {
 	if (m->type == AGENT_STDIN) {
 		if (!session_take_input(s, m->payload, m->len))
@@ -184,6 +193,8 @@ static void on_process(struct session *s, const struct wire_message *m)
 		on_signal(s, m);
 	} else if (m->type == AGENT_RESIZE) {
 		on_resize(s, m);
+	} else if (m->type == AGENT_NET && s->first) {
+		change_network(s, all, m);
 	} else {
 		broken(s, "a message that cannot be, or not now");
 	}
@@ -203,7 +214,7 @@ static bool on_message(struct session *s, struct supervisor *all, const struct w
 	else if (s->state == SESSION_IDLE)
 		broken(s, "a message that cannot be, or not now");
 	else if (s->state < SESSION_ENDED)
-		on_process(s, m);
+		on_process(s, all, m);
 	return true;
 }
 

@@ -329,6 +329,12 @@ bool job_started(const struct job *job)
 	return job->started;
 }
 
+void job_change_net(struct job *job, const struct agent_net *net)
+{
+	if (job->started)
+		agent_setup_net(job->agent, net);
+}
+
 void job_signal_all(struct job *job, int number)
 {
 	agent_signal(job->agent, number, AGENT_SIGNAL_EVERYBODY);

@@ -96,6 +96,8 @@ const struct machine_attendant *job_attendant(struct job *job);
 int job_release(struct job *job, struct error *err);
 /* Is the process there? Stays true when it has ended. */
 bool job_started(const struct job *job);
+/* One of its networks is another one now. Nothing where the process is not there (any more). */
+void job_change_net(struct job *job, const struct agent_net *net);
 /* Send @number to every process in the guest. */
 void job_signal_all(struct job *job, int number);
 

@@ -53,6 +53,16 @@ static void start(struct container *c, int i, const struct control_request *requ
 		answer(c, i, EIO, err.msg);
 }
 
+static void change_network(struct container *c, int i, const struct control_request *request)
+{
+	struct agent_net net[VM_NETS_MAX];
+	int n = oci_network_guest_again(net, &request->found);
+
+	for (int at = 0; at < n; at++)
+		job_change_net(c->job, &net[at]);
+	answer(c, i, n < 0 ? -n : 0, "the interfaces cannot be passed on to the guest");
+}
+
 static void serve(struct container *c, int i)
 {
 	struct control_request request;
@@ -74,6 +84,9 @@ static void serve(struct container *c, int i)
 	case CONTROL_KILL_ALL:
 		job_signal_all(c->job, request.number);
 		answer(c, i, 0, NULL);
+		break;
+	case CONTROL_NETWORK:
+		change_network(c, i, &request);
 		break;
 	default:
 		answer(c, i, EINVAL, "an unknown command");

@@ -11,7 +11,8 @@ enum { CONTROL_TEXT = 512 };
 
 enum control_what {
 	CONTROL_START = 1, /* the networks are there: start the process */
-	CONTROL_KILL_ALL   /* number: a signal for every process in the guest */
+	CONTROL_KILL_ALL,  /* number: a signal for every process in the guest */
+	CONTROL_NETWORK	   /* found: interfaces that changed since the start */
 };
 
 struct control_request {

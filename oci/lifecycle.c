@@ -4,6 +4,7 @@
 #include "oci/control.h"
 #include "oci/hooks.h"
 #include "oci/network.h"
+#include "oci/watch.h"
 
 #include "machine/machine.h"
 #include "util/cleanup.h"
@@ -182,6 +183,8 @@ static int start(struct oci_state *s, const struct oci_config *config, struct er
 		return r;
 	s->started = true;
 	r = oci_state_save(s, err);
+	if (request.found.count)
+		oci_watch(s, &request.found);
 	if (r == 0)
 		lifecycle_hooks(&config->poststart, "poststart", s, OCI_RUNNING, false, NULL);
 	return r;

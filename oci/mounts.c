@@ -26,15 +26,18 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static bool is_shm(const struct oci_mount *m)
+/*
+ * Shared memory is of the container's processes alone, and so the guest's own; but where the container
+ * joins another's namespace (a pod), it is to see the other's files.
+ */
+static bool is_own_shm(const struct container *c, const struct oci_mount *m)
 {
-	return !strcmp(m->destination, "/dev/shm");
+	return !strcmp(m->destination, "/dev/shm") && !(m->bind && c->config->ns[OCI_NS_IPC].path);
 }
 
-/* The guest's /dev is its own kernel's: of what is mounted there only what has a name of its own. */
-static bool is_shared(const struct oci_mount *m)
+static bool is_shared(const struct container *c, const struct oci_mount *m)
 {
-	return (m->bind && !is_shm(m)) || m->on_host;
+	return (m->bind && !is_own_shm(c, m)) || m->on_host;
 }
 
 static char *source_path(const struct container *c, const struct oci_mount *m)
@@ -201,7 +204,7 @@ int mounts_collect(struct container *c, struct error *err)
 		snprintf(name, sizeof(name), "%zu", i);
 		if (c->config->mount[i].on_host)
 			r = mount_one(c, &c->config->mount[i], c->binds_tree, name, err);
-		else if (is_shared(&c->config->mount[i]))
+		else if (is_shared(c, &c->config->mount[i]))
 			r = bind_one(c, &c->config->mount[i], c->binds_tree, name, err);
 	}
 	return r;
@@ -272,9 +275,9 @@ static int tell_one(struct container *c, size_t i, const char *tag, struct error
 	const struct oci_mount *m = &c->config->mount[i];
 	struct agent_mount *to;
 
-	if (is_shm(m))
+	if (is_own_shm(c, m))
 		return tell_shm(c, m, err);
-	if (is_shared(m))
+	if (is_shared(c, m))
 		return tell_bind(c, i, tag, err);
 	if (is_standard(m))
 		return 0;
@@ -376,11 +379,10 @@ static void show_mounts(const struct container *c, int root)
 		const struct oci_mount *m = &c->config->mount[i];
 		_cleanup_close_ int place = -1;
 
-		if (is_below(m->destination, "/dev") || is_below(m->destination, "/proc") ||
-			is_below(m->destination, "/sys"))
+		if (is_below(m->destination, "/proc") || is_below(m->destination, "/sys"))
 			continue;
 		place = open_place(root, m);
-		if (place >= 0 && is_shared(m))
+		if (place >= 0 && is_shared(c, m))
 			show_bind(c, i, place);
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", place);
 		if (place >= 0 && !strcmp(m->type, "tmpfs") && !m->bind)

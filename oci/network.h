@@ -88,6 +88,27 @@ void oci_network_config(const struct oci_network *network, struct vm_config *con
 int oci_network_read(struct oci_interfaces *out, struct error *err);
 
 /*
+ * Interfaces change while the machine runs. @known is what the guest has, interface i by card i; the
+ * rest is oci_network_follow()'s.
+ */
+struct oci_follow {
+	struct oci_interfaces known;
+	int index[VM_NETS_MAX]; /* of the interface that is tied to card i; 0: not seen yet */
+};
+
+/*
+ * In the namespace, with CAP_NET_ADMIN: what has come in the place of one that is known, by its name,
+ * is tied to the same card. @changed are those that are to be told to the guest, and known then.
+ */
+int oci_network_follow(
+	struct oci_follow *follow, struct oci_interfaces *changed, struct error *err);
+/*
+ * What is to be said of them to the guest that runs; as oci_network_guest(), and all of @found may be
+ * of cards.
+ */
+int oci_network_guest_again(struct agent_net *net, const struct oci_interfaces *found);
+
+/*
  * What is to be said to the guest: fills @net, VM_NETS_MAX of them, and returns how many. They point
  * into both arguments. @found may have come over a socket: -EINVAL if it cannot be.
  */

@@ -310,6 +310,53 @@ int oci_network_read(struct oci_interfaces *out, struct error *err)
 	return tie_all(&reading.links, netlink, err);
 }
 
+static int find_known(const struct oci_interfaces *known, const char *name)
+{
+	for (unsigned i = 0; i < known->count; i++)
+		if (!strcmp(known->interface[i].name, name))
+			return (int)i;
+	return -1;
+}
+
+static bool is_same(const struct oci_interface *a, const struct oci_interface *b)
+{
+	return !memcmp(a->mac, b->mac, sizeof(a->mac)) && a->mtu == b->mtu &&
+	       a->addresses == b->addresses && a->routes == b->routes &&
+	       !memcmp(a->address, b->address, a->addresses * sizeof(a->address[0])) &&
+	       !memcmp(a->route, b->route, a->routes * sizeof(a->route[0]));
+}
+
+int oci_network_follow(struct oci_follow *follow, struct oci_interfaces *changed, struct error *err)
+{
+	_cleanup_close_ int netlink = netlink_open();
+	struct oci_interfaces now = { 0 };
+	struct reading reading = { .out = &now };
+	int r = netlink < 0 ? netlink : network_links_list(netlink, &reading.links);
+
+	*changed = (struct oci_interfaces){ 0 };
+	if (r == 0)
+		r = read_all(&reading, netlink);
+	for (unsigned i = 0; i < now.count && r == 0 && !reading.too_many; i++) {
+		const struct network_link *link = &reading.links.link[i];
+		int card = find_known(&follow->known, link->name);
+
+		if (card < 0 || !reading.links.tap[card].index)
+			continue;
+		if (follow->index[card] && follow->index[card] != link->index)
+			r = tie(netlink, link, &reading.links.tap[card]);
+		follow->index[card] = link->index;
+		if (is_same(&follow->known.interface[card], &now.interface[i]))
+			continue;
+		follow->known.interface[card] = now.interface[i];
+		changed->interface[changed->count++] = now.interface[i];
+	}
+	if (r < 0) {
+		errno = -r;
+		return error_set(err, ERROR_HOST, -r, "cannot follow the container's network: %m");
+	}
+	return 0;
+}
+
 /* ---- for the guest ---- */
 
 /* libslirp's own network, as net/slirp.c sets it up: the host is 10.0.2.2, its resolver 10.0.2.3. */
@@ -337,6 +384,30 @@ static int check_interface(const struct oci_interface *interface)
 	return 0;
 }
 
+static void tell_interface(struct agent_net *net, const struct oci_interface *interface)
+{
+	net->name = interface->name;
+	net->new_mac = interface->mac;
+	net->mtu = interface->mtu;
+	net->addresses = interface->address;
+	net->address_count = interface->addresses;
+	net->routes = interface->route;
+	net->route_count = interface->routes;
+}
+
+int oci_network_guest_again(struct agent_net *net, const struct oci_interfaces *found)
+{
+	if (found->count > VM_NETS_MAX)
+		return -EINVAL;
+	for (unsigned i = 0; i < found->count; i++) {
+		if (check_interface(&found->interface[i]) < 0)
+			return -EINVAL;
+		net[i] = (struct agent_net){ .again = true };
+		tell_interface(&net[i], &found->interface[i]);
+	}
+	return (int)found->count;
+}
+
 int oci_network_guest(struct agent_net *net, const struct oci_network *network,
 	const struct oci_interfaces *found)
 {
@@ -356,13 +427,7 @@ int oci_network_guest(struct agent_net *net, const struct oci_network *network,
 			continue;
 		if (check_interface(interface) < 0)
 			return -EINVAL;
-		net[i].name = interface->name;
-		net[i].new_mac = interface->mac;
-		net[i].mtu = interface->mtu;
-		net[i].addresses = interface->address;
-		net[i].address_count = interface->addresses;
-		net[i].routes = interface->route;
-		net[i].route_count = interface->routes;
+		tell_interface(&net[i], interface);
 	}
 	return (int)network->cards;
 }
