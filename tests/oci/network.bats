@@ -86,6 +86,21 @@ echoes() {
 	answers http://127.0.0.1:8080/
 }
 
+@test "another interface in the place of the first: reloaded, disconnected and connected" {
+	local before after
+
+	run_pod network reload web
+	[ "$status" = 0 ]
+	wait_until answers http://127.0.0.1:8080/
+	before=$(pod exec web ip -o addr show eth0)
+	pod network disconnect one web
+	! answers http://127.0.0.1:8080/ || return 1
+	pod network connect one web
+	wait_until answers http://127.0.0.1:8080/
+	after=$(pod exec web ip -o addr show eth0)
+	[[ $after == *10.77.0.* && $after != "$before" ]]
+}
+
 @test "after a restart all is as before" {
 	pod restart -t 1 web
 	wait_until answers http://127.0.0.1:8080/
