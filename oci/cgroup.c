@@ -1,5 +1,6 @@
 #include "oci/cgroup_internal.h"
 
+#include "oci/userns.h"
 #include "util/cleanup.h"
 #include "util/macros.h"
 
@@ -71,18 +72,6 @@ bool cgroup_number(const char *text, const char *key, uint64_t *n)
 
 /* ---- making one ---- */
 
-bool cgroup_host_root(void)
-{
-	_cleanup_fclose_ FILE *f = NULL;
-	unsigned long long inside, outside, count;
-
-	if (geteuid())
-		return false;
-	f = fopen("/proc/self/uid_map", "re");
-	return !f || fscanf(f, "%llu %llu %llu", &inside, &outside, &count) != 3 ||
-	       (!inside && !outside && count == UINT32_MAX);
-}
-
 static int check_root(struct error *err)
 {
 	struct statfs fs;
@@ -137,7 +126,7 @@ static int make_groups(struct oci_cgroup *cgroup, const char *path, struct error
 			enable_controllers(&above);
 		if (mkdirat(dir, part, 0755) < 0 && errno != EEXIST) {
 			if ((errno == EACCES || errno == EPERM || errno == EROFS) &&
-				!cgroup_host_root())
+				!userns_host_root())
 				return 1;
 			return error_set(err, ERROR_HOST, errno,
 				"linux.cgroupsPath: cannot make the group \"%s\": %m", part);
@@ -209,7 +198,7 @@ static int make_with_systemd(
 	struct oci_cgroup *cgroup, const char *path, const char *id, pid_t pid, struct error *err)
 {
 	_cleanup_free_ char *slice = NULL, *unit = NULL, *scope = NULL;
-	bool user = !cgroup_host_root();
+	bool user = !userns_host_root();
 	int r = cgroup_systemd_names(&slice, &unit, path, id, user, err);
 
 	if (r == 0)
@@ -441,7 +430,7 @@ static void await_scope_end(char *whole)
 		return;
 	for (int64_t end = now_ms() + REMOVE_WAIT_MS; access(whole, F_OK) == 0;) {
 		if (now_ms() > end) {
-			cgroup_systemd_stop(unit + 1, !cgroup_host_root());
+			cgroup_systemd_stop(unit + 1, !userns_host_root());
 			return;
 		}
 		usleep(2000);

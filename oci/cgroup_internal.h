@@ -31,9 +31,6 @@ int cgroup_write(const struct oci_cgroup *cgroup, const char *name, const char *
 /* The number behind @key in a file of lines "KEY NUMBER"; without @key: the number that is all of it. */
 bool cgroup_number(const char *text, const char *key, uint64_t *n);
 
-/* Are we root, and of the host rather than in a user namespace? */
-bool cgroup_host_root(void);
-
 /*
  * cgroup_systemd.c: have systemd make the scope @unit in @slice for process @pid, and wait until the
  * process is there.

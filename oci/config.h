@@ -212,6 +212,13 @@ int oci_config_machine(struct oci_config *config, const char *path, struct error
  */
 bool oci_config_has_device(const struct oci_config *config, unsigned major, unsigned minor);
 
+/*
+ * Has the container the ids of @process, which is its own or one of an exec? Where the namespace is
+ * another's (a path), only the kernel knows, and nothing is refused. ERROR_USAGE that names the id.
+ */
+int oci_config_check_ids(
+	const struct oci_config *config, const struct oci_process *process, struct error *err);
+
 /* Where the guest's own kernel has it, with that kernel's mode and owner. NULL: it has not. */
 const char *oci_device_guest_path(const struct oci_device *device);
 

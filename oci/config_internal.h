@@ -87,6 +87,7 @@ int config_process(struct cfg *cfg, struct json_object *in, struct oci_process *
 int config_mounts(struct cfg *cfg, struct json_object *in, struct oci_config *out);
 int config_hooks(struct cfg *cfg, struct json_object *in, struct oci_config *out);
 int config_linux(struct cfg *cfg, struct json_object *in, struct oci_config *out);
+int config_ids(struct cfg *cfg, struct json_object *in, struct oci_config *out);
 int config_devices(struct cfg *cfg, struct json_object *in, struct oci_config *out);
 int config_device_rules(struct cfg *cfg, struct json_object *resources, struct oci_resources *out);
 int config_resources(struct cfg *cfg, struct json_object *in, struct oci_resources *out);

@@ -95,68 +95,6 @@ static int read_namespaces(struct cfg *cfg, struct json_object *in, struct oci_c
 	return check_absent(cfg, out);
 }
 
-static int read_id_map(struct cfg *cfg, struct json_object *in, struct oci_id_map *map)
-{
-	int r;
-
-	if ((r = cfg_need(cfg, in, "containerID")) < 0 || (r = cfg_need(cfg, in, "hostID")) < 0 ||
-		(r = cfg_need(cfg, in, "size")) < 0 ||
-		(r = cfg_u32(cfg, in, "containerID", &map->container)) < 0 ||
-		(r = cfg_u32(cfg, in, "hostID", &map->host)) < 0 ||
-		(r = cfg_u32(cfg, in, "size", &map->size)) < 0)
-		return r;
-	if (!map->size)
-		return cfg_fail(cfg, "size", "is 0");
-	if ((uint64_t)map->container + map->size > UINT32_MAX ||
-		(uint64_t)map->host + map->size > UINT32_MAX)
-		return cfg_fail(cfg, "size", "goes beyond the last id");
-	return 0;
-}
-
-static int read_id_maps(struct cfg *cfg, struct json_object *in, const char *key,
-	struct oci_id_map **maps, size_t *maps_count)
-{
-	struct json_object *array = NULL, *item;
-	size_t count;
-	int r = cfg_array(cfg, in, key, &array, &count);
-
-	if (r < 0)
-		return r;
-	*maps = cfg_alloc(cfg, count, sizeof(**maps));
-	if (!*maps)
-		return -ENOMEM;
-	for (; *maps_count < count; ++*maps_count) {
-		size_t mark;
-
-		r = cfg_item(cfg, array, key, *maps_count, &item);
-		if (r < 0)
-			return r;
-		mark = cfg_enter_item(cfg, key, *maps_count);
-		r = read_id_map(cfg, item, &(*maps)[*maps_count]);
-		if (r < 0)
-			return r;
-		cfg_leave(cfg, mark);
-	}
-	return 0;
-}
-
-static int read_user_namespace(struct cfg *cfg, struct json_object *in, struct oci_config *out)
-{
-	bool present = out->ns[OCI_NS_USER].present, joined = out->ns[OCI_NS_USER].path;
-	int r;
-
-	if ((r = read_id_maps(cfg, in, "uidMappings", &out->uid_map, &out->uid_maps)) < 0 ||
-		(r = read_id_maps(cfg, in, "gidMappings", &out->gid_map, &out->gid_maps)) < 0)
-		return r;
-	if ((out->uid_maps || out->gid_maps) && !present)
-		return cfg_fail(cfg, "uidMappings", "there is no user namespace in namespaces");
-	if (present && !joined && !out->uid_maps)
-		return cfg_fail(cfg, "uidMappings", "is missing: a user namespace needs it");
-	if (present && !joined && !out->gid_maps)
-		return cfg_fail(cfg, "gidMappings", "is missing: a user namespace needs it");
-	return 0;
-}
-
 static int read_sysctl(struct cfg *cfg, struct json_object *in, struct oci_config *out)
 {
 	int r = cfg_pairs(cfg, in, "sysctl", &out->sysctl);
@@ -250,7 +188,7 @@ int config_linux(struct cfg *cfg, struct json_object *in, struct oci_config *out
 		return r;
 	mark = cfg_enter(cfg, "linux");
 	if ((r = read_namespaces(cfg, section, out)) < 0 ||
-		(r = read_user_namespace(cfg, section, out)) < 0 ||
+		(r = config_ids(cfg, section, out)) < 0 ||
 		(r = cfg_string(cfg, section, "cgroupsPath", &out->cgroups_path)) < 0 ||
 		(r = cfg_object(cfg, section, "resources", &resources)) < 0)
 		return r;

@@ -243,7 +243,7 @@ static int make(struct container *c, struct error *err)
 	int r = console_take(c->terminal, err);
 
 	if (r == 0)
-		r = namespaces_enter(c->config, err);
+		r = namespaces_enter(c->config, c->userns, err);
 	if (r < 0)
 		return r;
 	say(c, CONTAINER_NAMESPACES);
@@ -255,7 +255,12 @@ static int make(struct container *c, struct error *err)
 		r = container_build(c, err);
 	if (r >= 0)
 		r = mounts_pivot(c, err);
-	return r < 0 ? r : label(c, err);
+	if (r >= 0)
+		r = label(c, err);
+	if (r >= 0)
+		r = userns_enter(c->userns, oci_keeps_groups(c->config), err);
+	userns_close(c->userns);
+	return r;
 }
 
 /* The machine has ended before the process began: what its console said last tells why. */

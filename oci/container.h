@@ -9,6 +9,7 @@
  *	mounts		everything to be shared, as one tree		oci/mounts.c
  *	machine		devices, kernel, job: all files are open	oci/machine.c
  *	pivot		its own / becomes the container's root		oci/mounts.c
+ *	user namespace	it is root there, and nobody on the host	oci/userns.c
  *	ready		create is told, and ends
  *	run		walls, threads, guest; commands by control	oci/container.c
  */
@@ -17,6 +18,7 @@
 #include "oci/config.h"
 #include "oci/control.h"
 #include "oci/state.h"
+#include "oci/userns.h"
 #include "util/error.h"
 
 #include "job/job.h"
@@ -40,6 +42,7 @@ struct container {
 	char *rootfs; /* absolute */
 	int sync;     /* socket to create */
 	enum oci_network_kind network_kind;
+	struct userns *userns;
 	int terminal; /* slave of the pty, or -1 */
 
 	/* The container's own. */
@@ -64,8 +67,9 @@ void container_main(struct container *c) __attribute__((noreturn));
 int namespaces_before_fork(const struct oci_config *config, struct error *err);
 /* Parent, behind it: its next children (hooks) are in its own again. */
 void namespaces_after_fork(void);
-/* The child. */
-int namespaces_enter(const struct oci_config *config, struct error *err);
+/* The child. Not the user namespace, but what belongs to it. */
+int namespaces_enter(
+	const struct oci_config *config, const struct userns *userns, struct error *err);
 
 /* mounts.c: the binds of the configuration, each as N in one tree, c->binds_tree. */
 int mounts_collect(struct container *c, struct error *err);

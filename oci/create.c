@@ -7,7 +7,9 @@
 #include "oci/console.h"
 #include "oci/container.h"
 #include "oci/lifecycle.h"
+#include "oci/process.h"
 #include "oci/state.h"
+#include "oci/userns.h"
 #include "oci/verbs.h"
 
 #include "util/cleanup.h"
@@ -37,6 +39,7 @@ struct create {
 	struct oci_state *state;
 	struct oci_cgroup *cgroup;
 	struct console_pair terminal;
+	struct userns userns;
 	int sync;
 	pid_t pid;
 	enum oci_network_kind network; /* told here, where we are not in its namespace yet */
@@ -131,6 +134,8 @@ static int check(struct create *c, struct error *err)
 	bool terminal = c->config->process.terminal;
 	int r;
 
+	if (userns_check_rights(err) < 0)
+		return -EPERM;
 	if (root < 0 || bundle < 0)
 		return error_set(err, ERROR_IMAGE, errno, "root.path: %s: %m", c->rootfs);
 	if (terminal && !c->console_socket)
@@ -139,11 +144,9 @@ static int check(struct create *c, struct error *err)
 	if (!terminal && c->console_socket)
 		return error_set(
 			err, ERROR_USAGE, EINVAL, "--console-socket: process.terminal is not set");
-	if (c->config->ns[OCI_NS_USER].present || c->config->uid_maps || c->config->gid_maps)
-		return error_set(err, ERROR_USAGE, ENOTSUP,
-			"config.json: linux.namespaces: user: a user namespace around the machine "
-			"cannot be made yet: leave --userns out");
-	if (oci_network_kind(&c->network, c->config, err) < 0)
+	if (oci_network_kind(&c->network, c->config, err) < 0 ||
+		oci_config_check_ids(c->config, &c->config->process, err) < 0 ||
+		oci_process_add_groups(&c->config->process, c->config, err) < 0)
 		return -EINVAL;
 	r = oci_check_mounts(c->config, bundle, err);
 	return r == 0 && c->config->has_process ? oci_check_command(c->config, root, err) : r;
@@ -176,6 +179,7 @@ static void become_container(struct create *c, int sync)
 		.rootfs = c->rootfs,
 		.sync = sync,
 		.network_kind = c->network,
+		.userns = &c->userns,
 		.terminal = c->terminal.slave };
 	cleanup_close_fd(&c->terminal.master);
 	/* The lock is create's: it must not outlive it. */
@@ -187,6 +191,8 @@ static int fork_container(struct create *c, struct error *err)
 {
 	int pair[2];
 
+	if (userns_open(&c->userns, c->config, err) < 0)
+		return -EPERM;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_set(err, ERROR_HOST, errno, "cannot make a pair of sockets: %m");
 	if (namespaces_before_fork(c->config, err) < 0)
@@ -198,6 +204,7 @@ static int fork_container(struct create *c, struct error *err)
 	}
 	namespaces_after_fork();
 	close(pair[1]);
+	userns_close(&c->userns);
 	c->sync = pair[0];
 	if (c->pid < 0)
 		return error_set(err, ERROR_HOST, errno, "cannot fork: %m");

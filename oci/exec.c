@@ -192,6 +192,10 @@ static int find(struct exec *e, struct error *err)
 		r = oci_process_read(&e->process, &e->json, e->process_file, err);
 	else if (r == 0)
 		r = compose(e, err);
+	if (r == 0)
+		r = oci_config_check_ids(e->config, e->process, err);
+	if (r == 0)
+		r = oci_process_add_groups(e->process, e->config, err);
 	if (r == 0 && e->console_socket)
 		r = console_open_pair(&e->terminal, e->console_socket, e->process, err);
 	return r;

@@ -63,8 +63,15 @@ static const char *part_below(const char *path, const char *dir)
 	return len > 1 && !strncmp(path, dir, len) && path[len] == '/' ? path + len + 1 : NULL;
 }
 
+/* A directory @name in @at, if there is none, of the container's root. */
+static void make_dir(const struct container *c, int at, const char *name)
+{
+	if (mkdirat(at, name, 0755) == 0)
+		(void)!fchownat(at, name, c->userns->uid, c->userns->gid, AT_SYMLINK_NOFOLLOW);
+}
+
 /* Make @path below @dir, as a file or a directory. What cannot be made, the guest will tell of. */
-static void make_point(int dir, const char *path, bool file)
+static void make_point(const struct container *c, int dir, const char *path, bool file)
 {
 	_cleanup_close_ int at = fcntl(dir, F_DUPFD_CLOEXEC, 0);
 	char part[NAME_MAX + 1];
@@ -76,19 +83,21 @@ static void make_point(int dir, const char *path, bool file)
 			return;
 		memcpy(part, path, (size_t)(slash - path));
 		part[slash - path] = 0;
-		mkdirat(at, part, 0755);
+		make_dir(c, at, part);
 		next = openat(at, part, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		close(at);
 		at = take_fd(&next);
 	}
 	if (at >= 0 && !file) {
-		mkdirat(at, path, 0755);
+		make_dir(c, at, path);
 	} else if (at >= 0) {
 		int fd = openat(
 			at, path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 
-		if (fd >= 0)
+		if (fd >= 0) {
+			(void)!fchown(fd, c->userns->uid, c->userns->gid);
 			close(fd);
+		}
 	}
 }
 
@@ -100,7 +109,7 @@ static void make_points(const struct container *c, const struct oci_mount *m, in
 		const char *rest = part_below(other->destination, m->destination);
 
 		if (rest)
-			make_point(tree, rest, other->bind && other->file);
+			make_point(c, tree, rest, other->bind && other->file);
 	}
 }
 
@@ -337,7 +346,7 @@ int mounts_tell(struct container *c, struct error *err)
 /* ---- our own root ---- */
 
 /* The place of mount @m below @root, made where there is none. */
-static int open_place(int root, const struct oci_mount *m)
+static int open_place(const struct container *c, int root, const struct oci_mount *m)
 {
 	struct open_how how = { .flags = O_PATH | O_CLOEXEC,
 		.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
@@ -345,7 +354,7 @@ static int open_place(int root, const struct oci_mount *m)
 
 	if (fd >= 0 || errno != ENOENT || m->destination[0] != '/')
 		return fd;
-	make_point(root, m->destination + 1, m->bind && m->file);
+	make_point(c, root, m->destination + 1, m->bind && m->file);
 	return (int)syscall(SYS_openat2, root, m->destination, &how, sizeof(how));
 }
 
@@ -381,7 +390,7 @@ static void show_mounts(const struct container *c, int root)
 
 		if (is_below(m->destination, "/proc") || is_below(m->destination, "/sys"))
 			continue;
-		place = open_place(root, m);
+		place = open_place(c, root, m);
 		if (place >= 0 && is_shared(c, m))
 			show_bind(c, i, place);
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", place);

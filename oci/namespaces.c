@@ -24,17 +24,24 @@ static const struct {
 	[OCI_NS_MOUNT] = { "mount", CLONE_NEWNS },
 	[OCI_NS_IPC] = { "ipc", CLONE_NEWIPC },
 	[OCI_NS_UTS] = { "uts", CLONE_NEWUTS },
-	[OCI_NS_USER] = { "user", CLONE_NEWUSER },
 	[OCI_NS_CGROUP] = { "cgroup", CLONE_NEWCGROUP },
 };
 
-static int enter(const struct oci_config *config, enum oci_namespace kind, struct error *err)
+/* @made: one that was made for us, or -1. */
+static int enter(
+	const struct oci_config *config, enum oci_namespace kind, int made, struct error *err)
 {
 	const char *path = config->ns[kind].path;
 	_cleanup_close_ int fd = -1;
 
 	if (!config->ns[kind].present || !kinds[kind].flag)
 		return 0;
+	if (made >= 0)
+		return setns(made, kinds[kind].flag) == 0
+			       ? 0
+			       : error_set(err, ERROR_HOST, errno,
+					 "linux.namespaces: cannot join the new %s namespace: %m",
+					 kinds[kind].name);
 	if (!path)
 		return unshare(kinds[kind].flag) == 0
 			       ? 0
@@ -51,7 +58,7 @@ static int enter(const struct oci_config *config, enum oci_namespace kind, struc
 
 int namespaces_before_fork(const struct oci_config *config, struct error *err)
 {
-	return enter(config, OCI_NS_PID, err);
+	return enter(config, OCI_NS_PID, -1, err);
 }
 
 void namespaces_after_fork(void)
@@ -62,14 +69,15 @@ void namespaces_after_fork(void)
 		setns(own, CLONE_NEWPID);
 }
 
-int namespaces_enter(const struct oci_config *config, struct error *err)
+int namespaces_enter(
+	const struct oci_config *config, const struct userns *userns, struct error *err)
 {
 	static const enum oci_namespace order[] = { OCI_NS_NETWORK, OCI_NS_IPC, OCI_NS_UTS,
 		OCI_NS_CGROUP };
 	int r = 0;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(order) && r == 0; i++)
-		r = enter(config, order[i], err);
+		r = enter(config, order[i], userns->fd[order[i]], err);
 	if (r < 0)
 		return r;
 	/* One of its own in any case: mounts are made in it that nobody else shall see. */

@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { NOBODY = 65534 /* what the kernel makes of an id that is not mapped */ };
 
 /* What agent_start() would refuse, with the reason. */
 static int check(const struct oci_process *process, struct error *err)
@@ -122,4 +125,50 @@ int oci_process_failed(const struct oci_process *process, enum agent_failed why,
 		return error_set(err, ERROR_USAGE, EACCES, "exec \"%s\": permission denied (%s)",
 			command, text);
 	return error_set(err, ERROR_MACHINE, EIO, "%s", text);
+}
+
+bool oci_keeps_groups(const struct oci_config *config)
+{
+	for (size_t i = 0; i < config->annotations.count; i++)
+		if (!strcmp(config->annotations.list[i].key, "run.oci.keep_original_groups"))
+			return !strcmp(config->annotations.list[i].value, "1");
+	return false;
+}
+
+/* Our own id @host, as the container has it. */
+static uint32_t to_container(const struct oci_config *config, uint32_t host)
+{
+	if (!config->ns[OCI_NS_USER].present)
+		return host;
+	for (size_t i = 0; i < config->gid_maps && !config->ns[OCI_NS_USER].path; i++) {
+		const struct oci_id_map *map = &config->gid_map[i];
+
+		if (host >= map->host && host - map->host < map->size)
+			return map->container + (host - map->host);
+	}
+	return NOBODY;
+}
+
+int oci_process_add_groups(
+	struct oci_process *process, const struct oci_config *config, struct error *err)
+{
+	gid_t own[AGENT_GROUPS_MAX];
+	uint32_t *all;
+	int n;
+
+	if (!oci_keeps_groups(config))
+		return 0;
+	n = getgroups(AGENT_GROUPS_MAX, own);
+	if (n < 0)
+		return error_set(err, ERROR_HOST, errno,
+			"annotations: run.oci.keep_original_groups: cannot list our groups: %m");
+	all = calloc(process->groups + (size_t)n + 1, sizeof(*all));
+	if (!all)
+		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
+	for (size_t i = 0; i < process->groups; i++)
+		all[i] = process->group[i];
+	for (int i = 0; i < n; i++)
+		all[process->groups++] = to_container(config, own[i]);
+	process->group = all;
+	return 0;
 }

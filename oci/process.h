@@ -22,6 +22,17 @@ struct oci_agent_extra {
  */
 int oci_process_to_agent(const struct oci_process *process, struct json_object *seccomp,
 	struct agent_process *out, struct oci_agent_extra *keep, struct error *err);
+/*
+ * Is the container to keep the groups of whoever made it (crun's annotation, podman's
+ * --group-add keep-groups)? They are rights to files of the host.
+ */
+bool oci_keeps_groups(const struct oci_config *config);
+/*
+ * Then add them to those of @process, as the container's ids: a group that is not mapped is nobody's
+ * there. What is added lives as long as we do.
+ */
+int oci_process_add_groups(
+	struct oci_process *process, const struct oci_config *config, struct error *err);
 void oci_agent_extra_free(struct oci_agent_extra *keep);
 
 /*
