@@ -113,10 +113,24 @@ static int set_swap(const struct limits *l, const struct oci_resources *res)
 	return set_bytes(l, "memory.swap", "memory.swap.max", swap);
 }
 
+/*
+ * Without a group the limit still holds: the guest's RAM is no more than that, and memory and swap
+ * together are no more than its RAM.
+ */
+static bool held_by_guest(const struct limits *l, const struct oci_resources *res)
+{
+	return l->cgroup->dir < 0 && l->cgroup->guest_memory && res->has_memory_limit &&
+	       res->memory_limit > 0 && l->cgroup->guest_memory <= (uint64_t)res->memory_limit;
+}
+
 static int set_memory(const struct limits *l, const struct oci_resources *res)
 {
 	int r = 0;
 
+	if (held_by_guest(l, res))
+		return res->has_memory_reservation
+			       ? refused(l, "memory.reservation", "memory.low", -ENOENT)
+			       : 0;
 	if (res->has_memory_limit)
 		r = set_memory_limit(l, res->memory_limit);
 	if (r == 0 && res->has_memory_swap)

@@ -20,9 +20,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/pidfd.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { END_MS = 10 * 1000, INHERITED_FROM = 3 };
@@ -103,22 +105,55 @@ int lifecycle_write_pid(const char *path, pid_t pid, struct error *err)
 
 /* ---- start ---- */
 
-/* In the container's network namespace, and back. */
-static int read_interfaces(
-	const struct oci_state *s, struct oci_interfaces *found, struct error *err)
+/* What a child has read; in memory of both. */
+struct reading {
+	int result;
+	struct error err;
+	struct oci_interfaces found;
+};
+
+static void read_there(const struct oci_state *s, struct reading *out)
 {
-	_cleanup_close_ int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), theirs = -1;
+	_cleanup_close_ int theirs = -1;
 	char path[64];
-	int r;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", s->pid);
 	theirs = open(path, O_RDONLY | O_CLOEXEC);
-	if (own < 0 || theirs < 0 || setns(theirs, CLONE_NEWNET) < 0)
-		return error_set(
-			err, ERROR_HOST, errno, "cannot enter the container's network: %m");
-	r = oci_network_read(found, err);
-	if (setns(own, CLONE_NEWNET) < 0 && r == 0)
-		r = error_set(err, ERROR_HOST, errno, "cannot leave the container's network: %m");
+	if (theirs < 0 || setns(theirs, CLONE_NEWNET) < 0)
+		out->result = error_set(
+			&out->err, ERROR_HOST, errno, "cannot enter the container's network: %m");
+	else
+		out->result = oci_network_read(&out->found, &out->err);
+}
+
+/*
+ * In the container's network namespace. The way back may be closed (in a user namespace the host's
+ * network is not ours), so it is a child that goes.
+ */
+static int read_interfaces(
+	const struct oci_state *s, struct oci_interfaces *found, struct error *err)
+{
+	struct reading *reading = mmap(
+		NULL, sizeof(*reading), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int r, status = 0;
+	pid_t pid;
+
+	if (reading == MAP_FAILED)
+		return error_set(err, ERROR_HOST, errno, "out of memory");
+	reading->result = error_set(
+		&reading->err, ERROR_HOST, EIO, "the container's network was not looked at");
+	pid = fork();
+	if (pid == 0) {
+		read_there(s, reading);
+		_exit(0);
+	}
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	r = pid < 0 ? -EAGAIN : reading->result;
+	if (r < 0 && err)
+		*err = reading->err;
+	*found = reading->found;
+	munmap(reading, sizeof(*reading));
 	return r;
 }
 

@@ -1,5 +1,6 @@
 #include "oci/state.h"
 
+#include "oci/userns.h"
 #include "util/cleanup.h"
 #include "util/macros.h"
 
@@ -32,7 +33,8 @@ char *oci_state_root(const char *given)
 
 	if (given)
 		return strdup(given);
-	if (geteuid() == 0 || !runtime || *runtime != '/')
+	/* Root of an engine's user namespace is an ordinary user, whose own directory it is. */
+	if (userns_host_root() || !runtime || *runtime != '/')
 		return strdup("/run/microvm-oci");
 	return asprintf(&path, "%s/microvm-oci", runtime) < 0 ? NULL : path;
 }

@@ -1,7 +1,7 @@
 /*
  * What the runtime remembers of a container, in ROOT/ID: written whole or not at all, so a crash of
  * anybody leaves either the old state or the new one. ROOT is --root, or /run/microvm-oci (root), or
- * $XDG_RUNTIME_DIR/microvm-oci.
+ * $XDG_RUNTIME_DIR/microvm-oci (others, and root of a user namespace).
  *
  *	ROOT/ID/state.json	the record below
  *	ROOT/ID/config.json	a copy of the bundle's, as it was at create

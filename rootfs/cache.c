@@ -29,14 +29,18 @@ enum {
 static const char *parent_path(char path[PATH_MAX])
 {
 	const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	int n;
 
 	if (base && *base == '/')
 		n = snprintf(path, PATH_MAX, "%s", base);
 	else if (home && *home == '/')
 		n = snprintf(path, PATH_MAX, "%s/.cache", home);
-	else if (geteuid() == 0)
+	else if (geteuid() == 0 && access("/var/cache", W_OK) == 0)
 		n = snprintf(path, PATH_MAX, "/var/cache");
+	else if (runtime &&
+		 *runtime == '/') /* root of a user namespace, of whom engines say no more */
+		n = snprintf(path, PATH_MAX, "%s", runtime);
 	else
 		return NULL;
 	return n > 0 && n < PATH_MAX ? path : NULL;

@@ -40,12 +40,15 @@ long kvm_ioctl(int fd, unsigned long request, void *arg)
 	return r < 0 ? -errno : r;
 }
 
+/* What a group looks like from a user namespace that has not got it. */
+enum { NOBODY = 65534 };
+
 static int no_permission(struct error *err)
 {
 	struct stat st;
 	struct group *gr = NULL;
 
-	if (stat("/dev/kvm", &st) == 0)
+	if (stat("/dev/kvm", &st) == 0 && st.st_gid != NOBODY)
 		gr = getgrgid(st.st_gid);
 	return error_set(err, ERROR_HOST, EACCES,
 		"/dev/kvm: permission denied: it belongs to group %s; add yourself with "
