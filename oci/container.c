@@ -2,6 +2,7 @@
 
 #include "oci/console.h"
 #include "oci/process.h"
+#include "oci/title.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 
@@ -233,9 +234,7 @@ static void take_title(const struct container *c)
 		return;
 	for (size_t i = 0, at = 0; i < args->count; i++, at += strlen(title + at) + 1)
 		strcpy(title + at, args->list[i]);
-	/* Below the stack, where they were: so the beginning goes first. */
-	if (prctl(PR_SET_MM, PR_SET_MM_ARG_START, title, 0, 0) == 0)
-		prctl(PR_SET_MM, PR_SET_MM_ARG_END, title + len, 0, 0);
+	title_set(title, len);
 }
 
 static int make(struct container *c, struct error *err)
@@ -317,12 +316,12 @@ void container_main(struct container *c)
 	for (int i = 0; i < CONTAINER_CONNECTIONS; i++)
 		c->connection[i] = -1;
 	c->attendant = (struct machine_attendant){ c, prepare, attend, on_signal };
+	take_title(c); /* while /proc is the host's */
 	/* Until we are made, we go with our maker. If it went before this, wait_for_go() sees it. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (make(c, &err) < 0)
 		fail(c, &err);
 	prctl(PR_SET_PDEATHSIG, 0);
-	take_title(c);
 	say(c, CONTAINER_READY);
 	cleanup_close_fd(&c->sync);
 	if (machine_run(c->machine, &c->attendant, &result, &err) < 0) {

@@ -1,0 +1,186 @@
+# User namespaces around the machine, and podman without root.
+# lab: memory=4G timeout=900
+# shellcheck shell=bash disable=SC2154
+
+load podman
+
+# Users and ranges of ids are made up in the lab only, whose files are gone afterwards.
+setup_file() {
+	podman_file
+	[ -n "${MICROVM_LAB:-}" ] || return 0
+	grep -q ^containers: /etc/subuid || echo containers:200000:655360 | tee -a /etc/subuid >>/etc/subgid
+	make_tester
+}
+
+teardown_file() {
+	[ ! -e "$TESTER/conf" ] || LIMIT=20 rootless rm -af -t 0 >/dev/null 2>&1 || true
+	end_file
+	[ -z "$(ls /run/user/1500/microvm-oci 2>/dev/null)" ]
+}
+
+TESTER=$SCRATCH/tester # all that the user without root has
+
+make_tester() {
+	local kernel=$KERNEL_SMALL modules=
+
+	command -v newuidmap slirp4netns useradd >/dev/null || return 0
+	mkdir -p "$TESTER"/{home,tmp,run}
+	if [ -z "$kernel" ]; then
+		kernel=$KERNEL_6_1
+		cp -r "$MODULES_6_1" "$TESTER/modules"
+		modules=", \"microvm.modules=$TESTER/modules\""
+	fi
+	cp "$kernel" "$TESTER/vmlinuz"
+	cp "$RUNTIME" "$TESTER/microvm-oci"
+	groupadd -f -r kvm
+	useradd -u 1500 -U -G kvm -d "$TESTER/home" tester
+	chgrp kvm /dev/kvm
+	chmod 660 /dev/kvm
+	chmod 666 /dev/net/tun
+	sed "s|^annotations = .*|annotations = [ \"microvm.kernel=$TESTER/vmlinuz\"$modules ]|
+		s|^microvm-oci = .*|microvm-oci = [ \"$TESTER/microvm-oci\" ]|
+		/^network_config_dir/d" "$CONTAINERS_CONF" >"$TESTER/conf"
+	tar -C "$POD/tree" -cf "$TESTER/image.tar" .
+	chmod 755 "$SCRATCH"
+	chown -R tester: "$TESTER"
+	mkdir -p /run/user/1500
+	chmod 700 /run/user/1500
+	chown tester: /run/user/1500
+	rootless import -q "$TESTER/image.tar" bb >/dev/null
+}
+
+# as_tester WORDS...: a command of the user without root.
+as_tester() {
+	(cd "$TESTER" && exec runuser -u tester -- env -i "HOME=$TESTER/home" USER=tester \
+		XDG_RUNTIME_DIR=/run/user/1500 "PATH=$PATH" "TMPDIR=$TESTER/tmp" \
+		"CONTAINERS_CONF=$TESTER/conf" "$@")
+}
+
+# rootless WORDS...: that user's podman.
+rootless() {
+	as_tester timeout -k 5 "${LIMIT:-90}" podman --root "$TESTER/root" \
+		--runroot "$TESTER/run" --storage-driver overlay "$@" 3>&-
+}
+
+# run_rootless WORDS...: the same, as run_pod.
+run_rootless() {
+	status=0
+	output=$(rootless "$@" 2>"$BATS_TEST_TMPDIR/errors") || status=$?
+	errors=$(<"$BATS_TEST_TMPDIR/errors")
+	printf '%s\n' "status $status" "$output" "$errors" | head -c 4000
+}
+
+# has LINE...: each is a line of the output.
+has() {
+	local line
+
+	for line; do
+		grep -qxF -- "$line" <<<"$output" || { echo "missing: $line"; return 1; }
+	done
+}
+
+need_tester() {
+	[ -n "${MICROVM_LAB:-}" ] || skip "makes up users: in the lab only"
+	[ -e "$TESTER/conf" ] || skip "uidmap or slirp4netns is not installed"
+}
+
+@test "root in the guest is 100000 on the host, and what is not mapped is nobody's" {
+	mkdir "$POD/tmp/vol"
+	chown 100000:200000 "$POD/tmp/vol"
+	echo host >"$POD/tmp/vol/of-host"
+	chmod 644 "$POD/tmp/vol/of-host"
+	once --uidmap 0:100000:60000 --gidmap 0:200000:60000 -v "$POD/tmp/vol:/v" bb sh -c '
+		id -u; stat -c "%u %g %n" /etc /home/alice /v /v/of-host
+		touch /v/made /v/alien; chown 5:6 /v/made; stat -c "%u %g %n" /v/made
+		su alice -c "touch /home/alice/x; stat -c \"%u %g %n\" /home/alice/x"
+		cat /v/of-host; echo more 2>/dev/null >>/v/of-host || echo refused
+		chown 60001 /v/alien 2>/dev/null || echo "no such id"
+		ln -s x /v/link; mknod /v/null c 1 3 2>/dev/null || echo "no device"'
+	[ "$status" = 0 ]
+	has 0 '0 0 /etc' '1000 1000 /home/alice' '0 0 /v' '65534 65534 /v/of-host' '5 6 /v/made' \
+		'1000 1000 /home/alice/x' host refused 'no such id' 'no device'
+	[ "$(cd "$POD/tmp/vol" && stat -c '%u %g %n' -- *)" = "100000 200000 alien
+100000 200000 link
+100005 200006 made
+0 0 of-host" ]
+}
+
+@test "auto, with a network; joined by another; cp, exec; the machine's process is nobody on the host" {
+	local pid
+
+	grep -q ^containers: /etc/subuid || skip "no ids for the user containers"
+	pod run -d --name auto --userns=auto -p 8090:80 bb sh -c \
+		'mkdir /www; echo from the guest >/www/index.html; exec httpd -f -p 80 -h /www'
+	pid=$(pod inspect -f '{{.State.Pid}}' auto)
+	awk '$2 < 200000 { exit 1 }' "/proc/$pid/uid_map" "/proc/$pid/gid_map"
+	awk '/^[UG]id:/ && $2 < 200000 || /^Groups:/ && $2 != "" { exit 1 }' "/proc/$pid/status"
+	run_pod run --rm --network none --userns=container:auto bb stat -c %u /etc
+	[ "$output" = 0 ]
+	pod exec auto sh -c 'echo made >/made; chown 7:8 /made'
+	pod cp auto:/made "$POD/tmp/made"
+	[ "$(<"$POD/tmp/made")" = made ]
+	pod cp "$POD/tmp/made" auto:/root/there
+	run_pod exec --user 7 auto stat -c '%u %g %n' /made /root/there
+	has '7 8 /made'
+	run_pod exec auto cat /root/there
+	[ "$output" = made ]
+	run_pod top auto args
+	[[ $output == *'httpd -f -p 80'* ]]
+	ip link set lo up
+	wait_until eval '[ "$(timeout 5 busybox wget -q -O - http://127.0.0.1:8090/)" = "from the guest" ]'
+	pod rm -f -t 0 auto
+}
+
+@test "without root: ids, volumes, keep-id, groups, memory" {
+	need_tester
+	mkdir "$TESTER/vol"
+	chown tester: "$TESTER/vol"
+	run_rootless run --rm --network none --memory 300m --group-add keep-groups \
+		-v "$TESTER/vol:/v" bb sh -c '
+		id; stat -c "%u %g %n" /etc /home/alice /v; touch /v/a /v/b; chown 5:6 /v/b
+		stat -c "%u %g %n" /v/b; awk "/MemTotal/ { print (\$2 < 307200) }" /proc/meminfo'
+	[ "$status" = 0 ]
+	has 'uid=0(root) gid=0(root) groups=0(root),65534' '0 0 /etc' '1000 1000 /home/alice' '0 0 /v' \
+		'5 6 /v/b' 1
+	[ "$(stat -c '%u %g' "$TESTER/vol/a" "$TESTER/vol/b")" = "1500 1500
+100004 100005" ]
+	run_rootless run --rm --network none --userns=keep-id -v "$TESTER/vol:/v" bb sh -c \
+		'id -u; touch /v/c; stat -c "%u %n" /v /v/c /etc'
+	[ "$status" = 0 ]
+	has 1500 '1500 /v' '1500 /v/c' '0 /etc'
+	[ "$(stat -c '%u %g' "$TESTER/vol/c")" = '1500 1500' ]
+}
+
+@test "without root: a container that stays, a published port, exec, cp, stop" {
+	need_tester
+	rootless run -d --name web --network slirp4netns:port_handler=slirp4netns -p 8091:80 bb sh -c \
+		'trap "exit 3" TERM; mkdir /www; echo from the guest >/www/index.html
+		httpd -p 80 -h /www; echo ready; while :; do sleep 0.2; done'
+	ip link set lo up
+	wait_until eval '[ "$(timeout 5 busybox wget -q -O - http://127.0.0.1:8091/)" = "from the guest" ]'
+	run_rootless exec web sh -c 'echo made >/made; exit 5'
+	[ "$status" = 5 ]
+	run_rootless cp web:/made "$TESTER/tmp/made"
+	[ "$(<"$TESTER/tmp/made")" = made ]
+	[ "$(rootless logs web)" = ready ]
+	rootless stop -t 30 web
+	run_rootless wait web
+	[ "$output" = 3 ]
+	rootless rm web
+}
+
+@test "without root: what is missing is said" {
+	need_tester
+	chmod 600 /dev/kvm
+	run_rootless run --rm --network none bb true
+	chmod 660 /dev/kvm
+	[ "$status" != 0 ]
+	[[ $errors == *"/dev/kvm: permission denied"*"usermod -aG kvm"* ]]
+	run_rootless run --rm --network none --uidmap 0:0:1 --uidmap 1:70000:1 bb true
+	[ "$status" != 0 ]
+	as_tester mkdir -p bundle/rootfs
+	as_tester "$TESTER/microvm-oci" spec --rootless --bundle "$TESTER/bundle"
+	run as_tester "$TESTER/microvm-oci" run --bundle "$TESTER/bundle" x
+	[ "$status" = 1 ]
+	[[ $output == *"user namespace"* ]]
+}
