@@ -30,6 +30,20 @@ static int features(const struct oci_globals *globals, int argc, char **argv)
 	return oci_features(argc, argv, &err) < 0 ? oci_report(&err) : 0;
 }
 
+/* Engines ask by `checkpoint --help` whether it can be done. */
+static int refuse(const struct oci_globals *globals, int argc, char **argv)
+{
+	struct error err;
+
+	error_set(&err, ERROR_USAGE, ENOTSUP,
+		"%s: containers in virtual machines are not checkpointed: there is no state of "
+		"theirs that could be restored",
+		argv[0]);
+	if (globals->log_fd >= 0) /* containerd passes on what stands here, and not in the log */
+		fprintf(stderr, "%s\n", err.msg);
+	return oci_report(&err);
+}
+
 static const struct {
 	const char *name;
 	oci_verb *run;
@@ -49,6 +63,8 @@ static const struct {
 	{ "events", oci_events },
 	{ "spec", spec },
 	{ "features", features },
+	{ "checkpoint", refuse },
+	{ "restore", refuse },
 };
 
 static const char usage[] =

@@ -91,7 +91,7 @@ int oci_process_to_agent(const struct oci_process *process, struct json_object *
 	*keep = (struct oci_agent_extra){ 0 };
 	if (r < 0)
 		return r;
-	r = oci_seccomp_compile(&keep->filter, seccomp, "config.json", err);
+	r = oci_seccomp_get(&keep->filter, seccomp, "config.json", err);
 	if (r < 0)
 		return r;
 	r = copy_rlimits(process, keep);

@@ -25,6 +25,9 @@ struct oci_filter {
  */
 int oci_seccomp_compile(
 	struct oci_filter *out, struct json_object *section, const char *name, struct error *err);
+/* The same; out of the cache, where this section was seen before. */
+int oci_seccomp_get(
+	struct oci_filter *out, struct json_object *section, const char *name, struct error *err);
 void oci_seccomp_free(struct oci_filter *filter);
 
 /*

@@ -69,7 +69,7 @@ static int enter(int at, const char *name)
 	return dir;
 }
 
-void cache_open(struct cache *cache)
+void cache_open(struct cache *cache, const char *kind)
 {
 	char path[PATH_MAX];
 
@@ -79,7 +79,7 @@ void cache_open(struct cache *cache)
 	mkdir(path, 0700);
 	cache->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cache->dir = enter(cache->dir, "microvm");
-	cache->dir = enter(cache->dir, "initramfs");
+	cache->dir = enter(cache->dir, kind);
 }
 
 void cache_close(struct cache *cache)

@@ -1,6 +1,7 @@
 /*
- * Initramfs archives, kept from one run to the next in $XDG_CACHE_HOME/microvm/initramfs,
- * ~/.cache/microvm/initramfs or, for root without a home, /var/cache/microvm/initramfs.
+ * What is costly to make, kept from one run to the next in $XDG_CACHE_HOME/microvm/KIND,
+ * ~/.cache/microvm/KIND or, for root without a home, /var/cache/microvm/KIND: initramfs archives
+ * (initramfs), system call filters of containers (seccomp).
  *
  * A file's name is the key of what the archive was made from, and a hash of its bytes: so it is
  * never stale, and a damaged one is not taken (but thrown out). Only files that belong to this user,
@@ -25,7 +26,7 @@ struct cache_key {
 /* Bytes are added in pieces: the same bytes cut elsewhere give another key. */
 void cache_key_add(struct cache_key *key, const void *data, size_t len);
 
-void cache_open(struct cache *cache);
+void cache_open(struct cache *cache, const char *kind);
 void cache_close(struct cache *cache);
 
 /* An open file, read-only and at its start, with what is kept under @key; or -1. */

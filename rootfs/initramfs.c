@@ -277,7 +277,7 @@ static int take_or_make(struct build *b, int *fd, struct error *err)
 	struct cache cache;
 	int ret = 0;
 
-	cache_open(&cache);
+	cache_open(&cache, "initramfs");
 	*fd = cache_get(&cache, &key);
 	if (*fd < 0)
 		ret = write_archive(b, err);

@@ -71,6 +71,16 @@ static void check_config(struct oci_config *config)
 	check_error(&err);
 }
 
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+
+/* Filters are made anew each time. */
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	return setenv("XDG_CACHE_HOME", "/dev/null", 1);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const char *text = (const char *)data;

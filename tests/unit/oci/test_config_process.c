@@ -12,6 +12,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/personality.h>
@@ -211,9 +212,45 @@ static void too_much(void **state)
 	free(word);
 }
 
+/* Made, taken out of the cache, and made again where what was kept is damaged: the same. */
+static void test_kept(void **state)
+{
+	struct json_object *section = json_tokener_parse(
+		"{ \"defaultAction\": \"SCMP_ACT_ALLOW\", \"flags\": [ \"SECCOMP_FILTER_FLAG_LOG\" ], "
+		"\"syscalls\": [ { \"names\": [ \"mkdir\" ], \"action\": \"SCMP_ACT_ERRNO\" } ] }");
+	char dir[] = "/tmp/seccomp.XXXXXX", command[128];
+	struct oci_filter made, kept;
+	struct error err = { 0 };
+
+	(void)state;
+	assert_non_null(section);
+	assert_non_null(mkdtemp(dir));
+	setenv("XDG_CACHE_HOME", dir, 1);
+	assert_int_equal(oci_seccomp_compile(&made, section, "config.json", &err), 0);
+	for (int i = 0; i < 4; i++) {
+		assert_int_equal(oci_seccomp_get(&kept, section, "config.json", &err), 0);
+		assert_int_equal(kept.flags, made.flags);
+		assert_int_equal(kept.bytes, made.bytes);
+		assert_memory_equal(kept.program, made.program, made.bytes);
+		oci_seccomp_free(&kept);
+		snprintf(command, sizeof(command),
+			i == 0	 ? "test $(find %s -type f | wc -l) = 1"
+			: i == 1 ? "truncate -s -8 $(find %s -type f)"
+				 : "printf x | dd of=$(find %s -type f) conv=notrunc status=none",
+			dir);
+		assert_int_equal(system(command), 0);
+	}
+	oci_seccomp_free(&made);
+	json_object_put(section);
+	snprintf(command, sizeof(command), "rm -r %s", dir);
+	assert_int_equal(system(command), 0);
+	unsetenv("XDG_CACHE_HOME");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_kept),
 		cmocka_unit_test(filters),
 		cmocka_unit_test(bad_filters),
 		cmocka_unit_test(agent),

@@ -102,7 +102,7 @@ static void test_kept(void **state)
 	struct stat st;
 	char path[512];
 
-	cache_open(&cache);
+	cache_open(&cache, "initramfs");
 	assert_true(cache.dir >= 0);
 	assert_false(found(&cache, "a", SIZE));
 	put(&cache, "a", SIZE);
@@ -117,7 +117,7 @@ static void test_kept(void **state)
 	put(&cache, "empty", 0);
 	assert_int_equal(count(NULL), 1);
 	cache_close(&cache);
-	cache_open(&cache);
+	cache_open(&cache, "initramfs");
 	assert_true(found(&cache, "a", SIZE));
 	cache_close(&cache);
 	cache_close(&cache);
@@ -131,7 +131,7 @@ static void test_damaged(void **state)
 	struct cache cache;
 	int fd;
 
-	cache_open(&cache);
+	cache_open(&cache, "initramfs");
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		put(&cache, "a", SIZE);
 		assert_int_equal(count(path), 1);
@@ -171,7 +171,7 @@ static void test_private(void **state)
 	char path[512], above[128];
 	struct cache cache;
 
-	cache_open(&cache);
+	cache_open(&cache, "initramfs");
 	put(&cache, "a", SIZE);
 	count(path);
 	assert_int_equal(chmod(path, 0620), 0);
@@ -188,7 +188,7 @@ static void test_private(void **state)
 		const char *which = i ? above : dir;
 
 		assert_int_equal(chmod(which, 0777), 0);
-		cache_open(&cache);
+		cache_open(&cache, "initramfs");
 		assert_int_equal(cache.dir, -1);
 		put(&cache, "b", SIZE); /* quietly nothing */
 		assert_false(found(&cache, "b", SIZE));
@@ -196,7 +196,7 @@ static void test_private(void **state)
 	}
 	assert_int_equal(rmdir(dir), 0);
 	assert_int_equal(symlink("/tmp", dir), 0);
-	cache_open(&cache);
+	cache_open(&cache, "initramfs");
 	assert_int_equal(cache.dir, -1);
 	assert_int_equal(unlink(dir), 0);
 }
@@ -215,7 +215,7 @@ static void test_bounded(void **state)
 	struct cache cache;
 	struct stat st;
 
-	cache_open(&cache);
+	cache_open(&cache, "initramfs");
 	put(&cache, "old", 10);
 	count(path);
 	age(path, 100000);
@@ -256,7 +256,7 @@ static void test_bounded_bytes(void **state)
 	char path[512];
 	int fd;
 
-	cache_open(&cache);
+	cache_open(&cache, "initramfs");
 	cache_put(&cache, &key, zeros, big + 1); /* too big to be kept */
 	assert_int_equal(count(NULL), 0);
 	cache_put(&cache, &key, zeros, big);
@@ -281,7 +281,7 @@ static void test_leftovers(void **state)
 	char fresh[256], stale[256];
 	struct cache cache;
 
-	cache_open(&cache);
+	cache_open(&cache, "initramfs");
 	snprintf(fresh, sizeof(fresh), "%s/part.1", dir);
 	snprintf(stale, sizeof(stale), "%s/part.2", dir);
 	close(open(fresh, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
@@ -305,7 +305,7 @@ static void test_concurrent(void **state)
 		struct cache cache;
 		char name[16];
 
-		cache_open(&cache);
+		cache_open(&cache, "initramfs");
 		for (unsigned i = 0; i < ROUNDS; i++) {
 			snprintf(name, sizeof(name), "%u", (i + p) % (CACHE_FILES_MAX + 4));
 			if (!found(&cache, name, SIZE))
@@ -325,12 +325,12 @@ static void test_nowhere(void **state)
 	struct cache cache;
 
 	setenv("XDG_CACHE_HOME", "/dev/null", 1);
-	cache_open(&cache);
+	cache_open(&cache, "initramfs");
 	assert_int_equal(cache.dir, -1);
 	put(&cache, "a", 1);
 	setenv("XDG_CACHE_HOME", "relative", 1); /* as its specification says: not taken */
 	setenv("HOME", home, 1);
-	cache_open(&cache);
+	cache_open(&cache, "initramfs");
 	assert_true(cache.dir >= 0);
 	cache_close(&cache);
 	snprintf(dir, sizeof(dir), "%s/.cache/microvm/initramfs", home);
