@@ -147,7 +147,7 @@ int agent_setup_hostname(struct agent *agent, const char *name);
 int agent_setup_net(struct agent *agent, const struct agent_net *net);
 int agent_setup_clock(struct agent *agent, const struct timespec *now);
 int agent_setup_sysctl(struct agent *agent, const char *name, const char *value);
-int agent_setup_pids(struct agent *agent, uint64_t limit);
+int agent_setup_pids(struct agent *agent, uint64_t limit); /* of a further session, too */
 int agent_setup_pid_namespace(struct agent *agent);
 int agent_setup_done(struct agent *agent);
 

@@ -71,14 +71,15 @@ enum {
  *		first 4 of 16 bytes; a gateway of zeroes: on the link
  * CLOCK	u64 seconds since 1970, u32 nanoseconds
  * SYSCTL	str name (net.ipv4.ip_forward), str value
- * PIDS		u64 so many processes and threads of all sessions together, at most; before MOUNT
+ * PIDS		u64 so many processes and threads of all sessions together, at most (0: any
+ *		number); before MOUNT
  * PID_NAMESPACE nothing: this session's process is to be process 1 of a namespace that all sessions'
  *		processes are in, and that /proc shows; once, after PIDS and before what is mounted
  *		below /proc
  * SETUP_DONE	nothing; answered by READY, and other sessions are taken from now on
  *
  * NET may come in the first session once its process runs, too, with AGENT_NET_AGAIN; what fails then
- * is left.
+ * is left. A further session may have PIDS and SETUP_DONE in the place of START: the limit is changed.
  *
  * Host to guest, in any session:
  *

@@ -200,6 +200,18 @@ static void on_process(struct session *s, struct supervisor *all, const struct w
 	}
 }
 
+/* A further session that changes a limit, and starts nothing. */
+static void on_limit(struct session *s, struct supervisor *all, const struct wire_message *m)
+{
+	struct text why = { 0 };
+	long err = 0;
+
+	if (m->type == AGENT_SETUP_DONE && !m->len)
+		s->say |= SAY_READY;
+	else if (m->type != AGENT_PIDS || !all->setup(all->setup_ctx, m, &why, &err))
+		session_fail(s, err ? AGENT_FAILED_SETUP : AGENT_FAILED_PROTOCOL, err, why.buf);
+}
+
 /* False: the session is over. */
 static bool on_message(struct session *s, struct supervisor *all, const struct wire_message *m)
 {
@@ -211,6 +223,9 @@ static bool on_message(struct session *s, struct supervisor *all, const struct w
 		on_setup(s, all, m);
 	else if (s->state == SESSION_IDLE && m->type == AGENT_START)
 		on_start(s, all, m);
+	else if (s->state == SESSION_IDLE && !s->first &&
+		 (m->type == AGENT_PIDS || m->type == AGENT_SETUP_DONE))
+		on_limit(s, all, m);
 	else if (s->state == SESSION_IDLE)
 		broken(s, "a message that cannot be, or not now");
 	else if (s->state < SESSION_ENDED)

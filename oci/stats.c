@@ -4,6 +4,7 @@
 #include "oci/verbs.h"
 
 #include "oci/cgroup.h"
+#include "oci/guest_limits.h"
 #include "oci/lifecycle.h"
 #include "oci/state.h"
 
@@ -203,6 +204,8 @@ static int update(const struct oci_globals *globals, const char *id,
 	if (r < 0)
 		return r;
 	r = oci_cgroup_apply(cgroup, res, err);
+	if (r == 0 && res->has_pids)
+		r = oci_guest_pids(s, res->pids, err);
 	oci_cgroup_free(cgroup);
 	oci_state_close(s);
 	return r;

@@ -63,6 +63,8 @@ refused() {
 }
 
 @test "the order of things" {
+	local many='i=0; while [ $i -lt 20 ]; do sleep 5 & i=$((i + 1)); done 2>/dev/null; echo reached'
+
 	refused '*does not exist*' state one
 	refused '*does not exist*' start one
 	refused '*does not exist*' kill one TERM
@@ -85,6 +87,13 @@ refused() {
 	[[ $output == '['*'"status":"running"'*']' ]]
 	oci ps --format json one
 	[ "$status" = 0 ] && [[ $output == '['*']' ]]
+	oci update --pids-limit 7 one
+	[ "$status" = 0 ]
+	oci exec one sh -c "$many"
+	[[ $output != *reached* ]]
+	oci update --pids-limit -1 one
+	oci exec one sh -c "$many"
+	[ "$output" = reached ]
 	refused '*signal*' kill one NOSUCH
 	oci kill one SIGKILL
 	[ "$status" = 0 ]
