@@ -13,12 +13,14 @@
  *	8250.nr_uarts=1 pci=off		do not look for what is not there
  *	cryptomgr.notests		the kernel tested its ciphers when it was built
  *	random.trust_cpu=on		entropy from the processor while virtio-rng is not there yet
+ *	rcupdate.rcu_expedited=1	who sets the guest up (modules, mounts, groups) waits for the kernel's
+ *					grace periods a dozen times: not a few ticks each
  *	initcall_blacklist=...		do not look up the name of each of 37,000 functions only to find
  *					those that a tracer would call by another: a tenth of a boot
  */
 static const char base[] =
 	"panic=-1 reboot=k,panic_warm quiet loglevel=3 tsc=reliable no_timer_check 8250.nr_uarts=1 "
-	"pci=off cryptomgr.notests random.trust_cpu=on "
+	"pci=off cryptomgr.notests random.trust_cpu=on rcupdate.rcu_expedited=1 "
 	"initcall_blacklist=ftrace_check_for_weak_functions";
 
 bool machine_serial_console(const struct vm_config *config)

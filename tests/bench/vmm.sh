@@ -11,7 +11,7 @@ virtiofsd=${VIRTIOFSD:-/usr/lib/qemu/virtiofsd}
 
 # The words microvm gives every kernel (machine/cmdline.c); QEMU's gets the same.
 words="panic=-1 quiet loglevel=3 tsc=reliable no_timer_check 8250.nr_uarts=1 pci=off"
-words+=" cryptomgr.notests random.trust_cpu=on"
+words+=" cryptomgr.notests random.trust_cpu=on rcupdate.rcu_expedited=1"
 words+=" initcall_blacklist=ftrace_check_for_weak_functions"
 
 # QEMU as quick as it gets: no firmware but qboot (which loads the kernel itself), no
