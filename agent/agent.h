@@ -138,6 +138,14 @@ struct agent_net {
 	size_t route_count;
 };
 
+struct agent_descriptor {
+	unsigned number; /* of the descriptor; 3 and up */
+	unsigned flags;	 /* for open(2) */
+	uint64_t offset;
+	const char *source; /* tag of the share */
+	const char *file;   /* in it */
+};
+
 int agent_setup_root(struct agent *agent, const struct agent_root *root);
 int agent_setup_standard(struct agent *agent, unsigned flags);
 int agent_setup_mount(struct agent *agent, const struct agent_mount *mount);
@@ -148,6 +156,7 @@ int agent_setup_net(struct agent *agent, const struct agent_net *net);
 int agent_setup_clock(struct agent *agent, const struct timespec *now);
 int agent_setup_sysctl(struct agent *agent, const char *name, const char *value);
 int agent_setup_pids(struct agent *agent, uint64_t limit); /* of a further session, too */
+int agent_setup_descriptor(struct agent *agent, const struct agent_descriptor *descriptor);
 int agent_setup_pid_namespace(struct agent *agent);
 int agent_setup_done(struct agent *agent);
 

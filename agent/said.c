@@ -186,6 +186,23 @@ int agent_setup_pids(struct agent *agent, uint64_t limit)
 	return 0;
 }
 
+int agent_setup_descriptor(struct agent *agent, const struct agent_descriptor *descriptor)
+{
+	struct wire_writer w;
+	int r = agent_begin_message(agent, AGENT_DESCRIPTOR,
+		4 + 4 + 8 + string_size(descriptor->source) + string_size(descriptor->file), &w);
+
+	if (r < 0)
+		return r;
+	wire_put_u32(&w, descriptor->number);
+	wire_put_u32(&w, descriptor->flags);
+	wire_put_u64(&w, descriptor->offset);
+	wire_put_string(&w, descriptor->source);
+	wire_put_string(&w, descriptor->file);
+	agent_end_message(agent, &w);
+	return 0;
+}
+
 int agent_setup_pid_namespace(struct agent *agent)
 {
 	return say_empty(agent, AGENT_PID_NAMESPACE);

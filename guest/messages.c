@@ -53,6 +53,19 @@ bool message_mount(const struct wire_message *m, struct message_mount *mount)
 	return wire_done(&r) && *mount->type && *mount->target == '/';
 }
 
+bool message_descriptor(const struct wire_message *m, struct message_descriptor *descriptor)
+{
+	struct wire_reader r = reader(m);
+
+	descriptor->number = wire_u32(&r);
+	descriptor->flags = wire_u32(&r);
+	descriptor->offset = wire_u64(&r);
+	descriptor->source = wire_string(&r);
+	descriptor->file = wire_string(&r);
+	return wire_done(&r) && *descriptor->source && *descriptor->file &&
+	       descriptor->number >= 3 && descriptor->number < 3 + AGENT_DESCRIPTORS_MAX;
+}
+
 bool message_file(const struct wire_message *m, struct message_file *file)
 {
 	struct wire_reader r = reader(m);

@@ -17,6 +17,12 @@ struct message_mount {
 	const char *type, *source, *file, *target, *options;
 };
 
+struct message_descriptor {
+	uint32_t number, flags; /* checked: number is one of AGENT_DESCRIPTORS_MAX from 3 on */
+	uint64_t offset;
+	const char *source, *file;
+};
+
 struct message_file {
 	uint32_t mode, flags;
 	const char *path;
@@ -74,6 +80,7 @@ bool message_root(const struct wire_message *m, struct message_root *root);
 bool message_u32(const struct wire_message *m, uint32_t *n); /* STANDARD */
 bool message_u64(const struct wire_message *m, uint64_t *n); /* PIDS */
 bool message_mount(const struct wire_message *m, struct message_mount *mount);
+bool message_descriptor(const struct wire_message *m, struct message_descriptor *descriptor);
 bool message_file(const struct wire_message *m, struct message_file *file);
 bool message_hostname(const struct wire_message *m, const char **name);
 bool message_net(const struct wire_message *m, struct message_net *net);

@@ -414,6 +414,36 @@ long mounts_file(struct setup *setup, const struct message_file *file, struct te
 	return err;
 }
 
+long mounts_open(struct setup *setup, const struct message_descriptor *descriptor, struct text *why)
+{
+	struct waiting *w = setup->waiting;
+	struct text name = { 0 }, file = { 0 };
+	long err;
+
+	say(why, "cannot open ", descriptor->file, " for the process", "");
+	if (w->pid || w->kept == AGENT_DESCRIPTORS_MAX)
+		return -EBUSY;
+	err = hidden_name(setup, "mount", &name);
+	if (err == 0)
+		err = sys_mkdir(name.buf, 0700);
+	if (err == 0)
+		err = sys_mount(descriptor->source, name.buf, "virtiofs", 0, NULL);
+	if (err == 0) {
+		text_add(&file, name.buf);
+		text_add(&file, "/");
+		text_add(&file, descriptor->file);
+		err = sys_open(file.buf, (int)descriptor->flags);
+		sys_detach(name.buf);
+	}
+	sys_chdir("/");
+	if (err < 0)
+		return err;
+	sys_call(__NR_lseek, err, (long)descriptor->offset, 0 /* SEEK_SET */, 0, 0);
+	w->keep[w->kept].fd = (int)err;
+	w->keep[w->kept++].number = (int)descriptor->number;
+	return 0;
+}
+
 long mounts_done(struct setup *setup, struct text *why)
 {
 	if (!setup->root_becomes_read_only)

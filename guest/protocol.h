@@ -42,7 +42,8 @@ enum {
 	AGENT_RLIMITS_MAX = 16,
 	AGENT_SECCOMP_MAX = 4096 * 8, /* the kernel's BPF_MAXINSNS instructions */
 	AGENT_ADDRESSES_MAX = 16,     /* addresses, and routes, in NET */
-	AGENT_SESSIONS_MAX = 64,      /* at a time, in one guest */
+	AGENT_DESCRIPTORS_MAX = 16,
+	AGENT_SESSIONS_MAX = 64, /* at a time, in one guest */
 };
 
 /*
@@ -73,6 +74,9 @@ enum {
  * SYSCTL	str name (net.ipv4.ip_forward), str value
  * PIDS		u64 so many processes and threads of all sessions together, at most (0: any
  *		number); before MOUNT
+ * DESCRIPTOR	u32 number (3 and up), u32 flags of open(2), u64 offset, str source (tag of a share), str
+ *		file in it: what this session's process has open under that number; before
+ *		PID_NAMESPACE
  * PID_NAMESPACE nothing: this session's process is to be process 1 of a namespace that all sessions'
  *		processes are in, and that /proc shows; once, after PIDS and before what is mounted
  *		below /proc
@@ -115,6 +119,7 @@ enum agent_message {
 	AGENT_SETUP_DONE,
 	AGENT_PIDS,
 	AGENT_PID_NAMESPACE,
+	AGENT_DESCRIPTOR,
 
 	AGENT_START = 32,
 	AGENT_STDIN,

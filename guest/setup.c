@@ -48,6 +48,7 @@ static long carry_out(struct setup *setup, const struct wire_message *m, struct 
 		struct message_root root;
 		struct message_mount mount;
 		struct message_file file;
+		struct message_descriptor descriptor;
 		struct message_net net;
 	} u;
 	const char *name, *value;
@@ -73,6 +74,9 @@ static long carry_out(struct setup *setup, const struct wire_message *m, struct 
 		return message_sysctl(m, &name, &value) ? set_sysctl(name, value, why) : 1;
 	case AGENT_PIDS:
 		return message_u64(m, &seconds) ? limits_pids(seconds, why) : 1;
+	case AGENT_DESCRIPTOR:
+		return message_descriptor(m, &u.descriptor) ? mounts_open(setup, &u.descriptor, why)
+							    : 1;
 	case AGENT_PID_NAMESPACE:
 		return m->len ? 1 : waiting_begin(setup->waiting, why);
 	case AGENT_SETUP_DONE:
@@ -85,7 +89,7 @@ static long carry_out(struct setup *setup, const struct wire_message *m, struct 
 static bool needs_root(unsigned type)
 {
 	return type == AGENT_STANDARD || type == AGENT_MOUNT || type == AGENT_FILE ||
-	       type == AGENT_PID_NAMESPACE || type == AGENT_SETUP_DONE;
+	       type == AGENT_DESCRIPTOR || type == AGENT_PID_NAMESPACE || type == AGENT_SETUP_DONE;
 }
 
 bool setup_message(void *ctx, const struct wire_message *m, struct text *why, long *err)

@@ -26,6 +26,9 @@ long mounts_root(struct setup *setup, const struct message_root *root, struct te
 long mounts_standard(struct setup *setup, uint32_t which, struct text *why);
 long mounts_add(struct setup *setup, const struct message_mount *mount, struct text *why);
 long mounts_file(struct setup *setup, const struct message_file *file, struct text *why);
+/* Kept open for the process that waits. */
+long mounts_open(
+	struct setup *setup, const struct message_descriptor *descriptor, struct text *why);
 long mounts_done(struct setup *setup, struct text *why);
 long network_configure(const struct message_net *net, struct text *why);
 long network_loopback(void);

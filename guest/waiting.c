@@ -4,7 +4,10 @@
 
 #include <linux/sched.h>
 
-enum { FDS = 4 }; /* standard streams, and the pipe for the report */
+enum {
+	FDS = 4, /* standard streams, and the pipe for the report */
+	ASIDE = 3 + AGENT_DESCRIPTORS_MAX
+};
 
 /* Followed by the payload. The descriptors come with it. */
 struct order {
@@ -45,7 +48,23 @@ static bool receive(int socket, struct order *order, int fds[FDS])
 	return true;
 }
 
-static void __attribute__((noreturn)) wait_here(int socket)
+/* Out of the way of numbers that are wanted. */
+static int aside(int fd)
+{
+	return (int)sys_fcntl(fd, F_DUPFD_CLOEXEC, ASIDE);
+}
+
+static void take_kept(const struct waiting *w)
+{
+	int fds[AGENT_DESCRIPTORS_MAX];
+
+	for (unsigned i = 0; i < w->kept; i++)
+		fds[i] = aside(w->keep[i].fd);
+	for (unsigned i = 0; i < w->kept; i++)
+		sys_dup2(fds[i], w->keep[i].number);
+}
+
+static void __attribute__((noreturn)) wait_here(const struct waiting *w, int socket)
 {
 	long err = sys_mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL), at;
 	struct wire_message m = { .type = AGENT_START };
@@ -63,11 +82,13 @@ static void __attribute__((noreturn)) wait_here(int socket)
 	m.payload = (const uint8_t *)at;
 	m.len = order.len;
 	for (int i = 0; i < 3; i++) {
-		io.theirs[i] = fds[i];
+		io.theirs[i] = aside(fds[i]);
 		io.theirs_owned[i] = order.owned[i];
 	}
 	if (!message_start(&m, &start))
 		sys_exit(127);
+	fds[3] = aside(fds[3]);
+	take_kept(w);
 	process_become(&start, &io, fds[3]);
 }
 
@@ -90,12 +111,14 @@ long waiting_begin(struct waiting *w, struct text *why)
 		err = sys_fork();
 	if (err == 0) {
 		sys_close(ends[0]);
-		wait_here(ends[1]);
+		wait_here(w, ends[1]);
 	}
 	sys_close(ends[1]);
 	if (err > 0) {
 		w->pid = (int)err;
 		w->socket = ends[0];
+		for (unsigned i = 0; i < w->kept; i++)
+			sys_close(w->keep[i].fd);
 		err = sys_read(ends[0], &said, sizeof(said)) == (long)sizeof(said) ? said : -EIO;
 	}
 	return err;

@@ -13,6 +13,10 @@
 struct waiting {
 	int pid;    /* 0: there is none */
 	int socket; /* to it */
+	unsigned kept;
+	struct {
+		int fd, number; /* is to be that descriptor of the process */
+	} keep[AGENT_DESCRIPTORS_MAX];
 };
 
 /*

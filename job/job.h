@@ -33,7 +33,9 @@ struct job_config {
 	unsigned standard; /* AGENT_STANDARD_* */
 	unsigned sysctls;
 	const struct job_sysctl *sysctl;
-	uint64_t pids;	    /* processes and threads in the guest, of its sessions; 0: no limit */
+	uint64_t pids;	      /* processes and threads in the guest, of its sessions; 0: no limit */
+	unsigned descriptors; /* files that the process has open from the beginning */
+	struct agent_descriptor descriptor[AGENT_DESCRIPTORS_MAX]; /* pid_namespace only */
 	bool pid_namespace; /* the process is process 1, of a namespace of its own */
 	bool own_files;	    /* /etc/hosts and its like come with the root: write none */
 	bool keep; /* writes to the root last: what is ours to write goes over it, not into it */

@@ -79,6 +79,8 @@ static int queue(struct job *job)
 		r = agent_setup_sysctl(a, c->sysctl[i].name, c->sysctl[i].value);
 	if (r == 0 && c->pids)
 		r = agent_setup_pids(a, c->pids);
+	for (unsigned i = 0; i < c->descriptors && r == 0; i++)
+		r = agent_setup_descriptor(a, &c->descriptor[i]);
 	if (r == 0 && c->pid_namespace)
 		r = agent_setup_pid_namespace(a);
 	for (unsigned i = 0; i < c->mounts && r == 0; i++)

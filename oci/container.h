@@ -43,7 +43,8 @@ struct container {
 	int sync;     /* socket to create */
 	enum oci_network_kind network_kind;
 	struct userns *userns;
-	int terminal; /* slave of the pty, or -1 */
+	int terminal;	       /* slave of the pty, or -1 */
+	unsigned preserve_fds; /* so many from 3 on are the process's, as far as they are open */
 
 	/* The container's own. */
 	struct vm_config vm;
@@ -77,6 +78,11 @@ int mounts_collect(struct container *c, struct error *err);
 int mounts_tell(struct container *c, struct error *err);
 /* mounts.c: / becomes the container's root, and the binds hide below it. */
 int mounts_pivot(const struct container *c, struct error *err);
+
+/* descriptors.c: before anything is made, whether they can be passed on. */
+int descriptors_check(unsigned count, struct error *err);
+/* descriptors.c: into the tree and c->job_config; behind mounts_collect(). They are closed here. */
+int descriptors_tell(struct container *c, struct error *err);
 
 /* vm.c: bytes of RAM that the guest gets. */
 uint64_t container_memory(const struct oci_config *config);

@@ -31,6 +31,7 @@
 struct create {
 	const struct oci_globals *globals;
 	const char *id, *bundle, *pid_file, *console_socket;
+	unsigned preserve_fds;
 	bool detach; /* of run */
 
 	/* In the order they come. */
@@ -64,6 +65,7 @@ static const char create_usage[] = "[--bundle DIR] [--pid-file FILE] [--console-
 
 static int parse(struct create *c, int argc, char **argv, struct error *err)
 {
+	char *end;
 	int o;
 
 	c->bundle = ".";
@@ -82,11 +84,10 @@ static int parse(struct create *c, int argc, char **argv, struct error *err)
 			c->console_socket = optarg;
 			break;
 		case FLAG_FDS:
-			if (strcmp(optarg, "0"))
+			c->preserve_fds = (unsigned)strtoul(optarg, &end, 10);
+			if (*end || end == optarg)
 				return error_set(err, ERROR_USAGE, EINVAL,
-					"--preserve-fds %s: a descriptor of the host cannot be "
-					"passed into a virtual machine",
-					optarg);
+					"--preserve-fds %s: is not a number", optarg);
 			break;
 		case '?':
 			return error_set(err, ERROR_USAGE, EINVAL,
@@ -178,6 +179,7 @@ static void become_container(struct create *c, int sync)
 		.bundle = c->bundle_path,
 		.rootfs = c->rootfs,
 		.sync = sync,
+		.preserve_fds = c->preserve_fds,
 		.network_kind = c->network,
 		.userns = &c->userns,
 		.terminal = c->terminal.slave };
@@ -317,8 +319,10 @@ static void release(struct create *c)
 
 static int create(struct create *c, struct error *err)
 {
-	int r = find_bundle(c, err);
+	int r = descriptors_check(c->preserve_fds, err);
 
+	if (r == 0)
+		r = find_bundle(c, err);
 	if (r == 0)
 		r = check(c, err);
 	if (r == 0)
@@ -346,7 +350,7 @@ int oci_create(const struct oci_globals *globals, int argc, char **argv)
 	int r = parse(&c, argc, argv, &err);
 
 	if (r == 0) {
-		lifecycle_close_inherited(globals);
+		lifecycle_close_inherited(globals, c.preserve_fds);
 		r = create(&c, &err);
 	}
 	release(&c);
@@ -372,7 +376,7 @@ int oci_run(const struct oci_globals *globals, int argc, char **argv)
 	int r = parse(&c, argc, argv, &err), status = 0;
 
 	if (r == 0) {
-		lifecycle_close_inherited(globals);
+		lifecycle_close_inherited(globals, c.preserve_fds);
 		r = create(&c, &err);
 	}
 	if (r == 0) {

@@ -102,7 +102,7 @@ static int take(struct exec *e, int o, struct error *err)
 		if (strcmp(optarg, "0"))
 			return error_set(err, ERROR_USAGE, EINVAL,
 				"--preserve-fds %s: a descriptor of the host cannot be passed into "
-				"a virtual machine",
+				"a virtual machine that runs",
 				optarg);
 		break;
 	case '?':
@@ -332,7 +332,7 @@ int oci_exec(const struct oci_globals *globals, int argc, char **argv)
 	int r = parse(&e, argc, argv, &err), status = 0;
 
 	if (r == 0) {
-		lifecycle_close_inherited(globals);
+		lifecycle_close_inherited(globals, 0);
 		r = find(&e, &err);
 	}
 	if (r == 0 && e.detach) {

@@ -29,12 +29,14 @@
 
 enum { END_MS = 10 * 1000, INHERITED_FROM = 3 };
 
-/* All but 0, 1, 2 and the log: sockets of published ports and such are none of the VMM's. */
-void lifecycle_close_inherited(const struct oci_globals *globals)
+/* All but 0, 1, 2, those and the log: sockets of published ports and such are none of the VMM's. */
+void lifecycle_close_inherited(const struct oci_globals *globals, unsigned preserve)
 {
-	if (globals->log_fd > INHERITED_FROM)
-		close_range(INHERITED_FROM, (unsigned)globals->log_fd - 1, 0);
-	close_range(MAX((unsigned)globals->log_fd + 1, (unsigned)INHERITED_FROM), ~0U, 0);
+	unsigned first = INHERITED_FROM + MIN(preserve, (unsigned)AGENT_DESCRIPTORS_MAX);
+
+	if (globals->log_fd > (int)first)
+		close_range(first, (unsigned)globals->log_fd - 1, 0);
+	close_range(MAX((unsigned)globals->log_fd + 1, first), ~0U, 0);
 	signal(SIGPIPE, SIG_IGN);
 }
 

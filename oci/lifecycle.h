@@ -8,8 +8,11 @@
 
 struct json_object;
 
-/* First thing of a verb that leaves a process behind: close what we were not meant to have. */
-void lifecycle_close_inherited(const struct oci_globals *globals);
+/*
+ * First thing of a verb that leaves a process behind: close what we were not meant to have, which is
+ * all from 3 on but @preserve of them.
+ */
+void lifecycle_close_inherited(const struct oci_globals *globals, unsigned preserve);
 
 /* The annotations as the state has them; the caller owns the object, NULL where there are none. */
 struct json_object *lifecycle_annotations(const struct oci_config *config);

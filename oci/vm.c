@@ -148,6 +148,8 @@ static int add_shares(struct container *c, struct error *err)
 	}
 	if (c->config->root_read_only)
 		c->job_config.root.flags |= AGENT_ROOT_READ_ONLY;
+	if (r == 0)
+		r = descriptors_tell(c, err);
 	return r == 0 ? mounts_tell(c, err) : r;
 }
 

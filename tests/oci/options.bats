@@ -95,6 +95,11 @@ has() {
 	[ "$output" = more ]
 	once -v named:/v:noexec bb /v/script
 	[ "$status" = 126 ]
+	output=$(timeout 60 podman --root "$POD/root" --runroot "$POD/run" --storage-driver overlay run --rm \
+		--network none --preserve-fds 2 bb sh -c 'cat <&4; echo more >&3' \
+		3>>"$POD/tmp/dir/new" 4<"$POD/tmp/single")
+	[ "$output" = changed ]
+	[ "$(<"$POD/tmp/dir/new")" = $'new\nmore' ]
 	pod volume rm named >/dev/null
 }
 

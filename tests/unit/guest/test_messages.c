@@ -206,6 +206,7 @@ static void test_small_ones(void **state)
 {
 	struct timespec now = { 1700000000, 999999999 };
 	const char *name, *value;
+	struct message_descriptor descriptor;
 	uint64_t seconds;
 	uint32_t n;
 
@@ -234,6 +235,14 @@ static void test_small_ones(void **state)
 	assert_true(message_u64(&m, &seconds));
 	assert_int_equal(seconds, 1ULL << 40);
 	refuses_other_sizes(message_u64(&m, &seconds));
+	agent_setup_descriptor(agent,
+		&(struct agent_descriptor){ .number = 4, .offset = 7, .source = "s", .file = "f" });
+	queued(AGENT_DESCRIPTOR);
+	assert_true(message_descriptor(&m, &descriptor));
+	assert_int_equal(descriptor.number, 4);
+	assert_int_equal(descriptor.offset, 7);
+	assert_string_equal(descriptor.file, "f");
+	refuses_other_sizes(message_descriptor(&m, &descriptor));
 	agent_setup_standard(agent, 7);
 	queued(AGENT_STANDARD);
 	assert_true(message_u32(&m, &n));

@@ -1,0 +1,103 @@
+/*
+ * Descriptors that the engine passes on to the process (--preserve-fds). A file of the host is shared
+ * with the guest as binds are, and the guest opens it in the same way, at the same place. What is no
+ * file (a pipe, a socket) cannot be had in another kernel.
+ */
+#include "oci/container.h"
+
+#include "util/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FIRST = 3 };
+
+int descriptors_check(unsigned count, struct error *err)
+{
+	struct stat st;
+
+	if (count > AGENT_DESCRIPTORS_MAX)
+		return error_set(err, ERROR_USAGE, E2BIG, "--preserve-fds %u: at most %d", count,
+			AGENT_DESCRIPTORS_MAX);
+	for (unsigned i = 0; i < count; i++)
+		if (fstat((int)(FIRST + i), &st) == 0 && !S_ISREG(st.st_mode) &&
+			!S_ISDIR(st.st_mode))
+			return error_set(err, ERROR_USAGE, ENOTSUP,
+				"--preserve-fds %u: descriptor %u is no file: a pipe or a socket of "
+				"the host cannot be passed into a virtual machine",
+				count, FIRST + i);
+	return 0;
+}
+
+/* The file again, by its name, for the descriptor is of a mount in another namespace than ours. */
+static int open_again(int fd, const struct stat *st)
+{
+	_cleanup_close_ int tree = -1;
+	char link[64], path[PATH_MAX];
+	struct stat found;
+	ssize_t len;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	len = readlink(link, path, sizeof(path) - 1);
+	if (len < 0)
+		return -1;
+	path[len] = 0;
+	tree = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (tree < 0 || fstat(tree, &found) < 0)
+		return -1;
+	if (found.st_dev != st->st_dev || found.st_ino != st->st_ino) {
+		errno = ENOENT;
+		return -1;
+	}
+	return take_fd(&tree);
+}
+
+static int share(const struct container *c, int fd, const struct stat *st, const char *name,
+	struct error *err)
+{
+	_cleanup_close_ int tree = open_again(fd, st), place = -1;
+	int r;
+
+	if (S_ISDIR(st->st_mode))
+		r = mkdirat(c->binds_tree, name, 0700);
+	else
+		r = place =
+			openat(c->binds_tree, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (tree < 0 || r < 0 ||
+		move_mount(tree, "", c->binds_tree, name, MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return error_set(err, ERROR_HOST, errno,
+			"--preserve-fds: descriptor %d cannot be shared with the guest: %m", fd);
+	return 0;
+}
+
+int descriptors_tell(struct container *c, struct error *err)
+{
+	for (unsigned i = 0; i < c->preserve_fds; i++) {
+		struct agent_descriptor *d = &c->job_config.descriptor[c->job_config.descriptors];
+		int fd = (int)(FIRST + i), r;
+		off_t offset = lseek(fd, 0, SEEK_CUR);
+		struct stat st;
+		char *name;
+
+		if (fstat(fd, &st) < 0)
+			continue; /* it is not open */
+		if (asprintf(&name, "fd%d", fd) < 0)
+			return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
+		r = share(c, fd, &st, name, err);
+		if (r < 0)
+			return r;
+		*d = (struct agent_descriptor){ .number = (unsigned)fd,
+			.flags = (unsigned)fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND),
+			.offset = offset > 0 ? (uint64_t)offset : 0,
+			.source = c->vm.share[0].tag,
+			.file = name }; /* for as long as the process lives */
+		c->job_config.descriptors++;
+		close(fd);
+	}
+	return 0;
+}
