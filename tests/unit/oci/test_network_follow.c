@@ -27,9 +27,9 @@ static void add_interface(const char *name, const char *address, const char *mac
 	char command[400];
 
 	snprintf(command, sizeof(command),
-		"ip link add %s address %s type veth peer name peer netns /proc/%d/fd/%d && "
+		"ip link add %s address %s type veth peer name p-%s netns /proc/%d/fd/%d && "
 		"ip addr add %s dev %s && ip link set %s up",
-		name, mac, getpid(), away, address, name, name);
+		name, mac, name, getpid(), away, address, name, name);
 	assert_true(run(command));
 }
 
