@@ -6,6 +6,9 @@
  * memory_create() -> boot_load() -> the caller sets the first vCPU from struct boot_entry ->
  * boot_kernel_close(). All on the main thread, before any vCPU runs.
  *
+ * A vmlinux that still has the table of places that a bzImage's loader would use (as what is unpacked
+ * from a bzImage has) is moved to a random virtual address, unless its command line says nokaslr.
+ *
  * The payload of a kernel is never mapped and never copied twice: opening reads the headers,
  * loading reads the rest straight into guest memory.
  */

@@ -3,6 +3,7 @@
 
 #include "boot/boot.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Where what boot_load() placed ended up; filled from top to bottom. */
@@ -12,6 +13,7 @@ struct boot_placed {
 	const char *cmdline;  /* as the guest gets it; host memory of boot_load() */
 	gpa_t setup_data;     /* head of the list of struct setup_data; 0: empty */
 	gpa_t rsdp;	      /* 0: none */
+	bool randomized;      /* the kernel lies at a virtual address that nobody knows */
 };
 
 /* tables.c: identity map of 4 GiB and GDT, and the entry's fields that point to them. */

@@ -138,6 +138,18 @@ static void make_setup(struct boot_kernel *k)
 	};
 }
 
+/* The first byte of the file that is none of the ELF file's, unless it says nonsense. */
+static uint64_t file_end(const struct boot_kernel *k, const Elf64_Ehdr *e)
+{
+	uint64_t end = e->e_phoff + e->e_phnum * sizeof(Elf64_Phdr);
+
+	if (e->e_shnum && e->e_shoff <= k->file_size)
+		end = MAX(end, e->e_shoff + (uint64_t)e->e_shnum * e->e_shentsize);
+	for (unsigned i = 0; i < k->segments; i++)
+		end = MAX(end, k->segment[i].offset + k->segment[i].bytes);
+	return end;
+}
+
 int elf_parse(struct boot_kernel *k, const struct boot_head *head, struct error *err)
 {
 	const Elf64_Ehdr *e = (const void *)head->byte;
@@ -161,5 +173,6 @@ int elf_parse(struct boot_kernel *k, const struct boot_head *head, struct error 
 	if (r < 0)
 		return r;
 	make_setup(k);
+	relocs_find(k, file_end(k, e));
 	return find_entry(k, ph, e->e_phnum, e->e_entry, err);
 }

@@ -69,6 +69,7 @@ int image_add(
 			what, (unsigned long long)s->size, (unsigned long long)s->gpa);
 	if (k->segments == BOOT_SEGMENTS_MAX)
 		return image_error(k, err, ENOEXEC, "more than %d segments", BOOT_SEGMENTS_MAX);
+	k->start = k->segments ? MIN(k->start, s->gpa) : s->gpa;
 	k->segment[k->segments++] = *s;
 	k->end = MAX(k->end, s->gpa + s->size);
 	return 0;
@@ -162,6 +163,37 @@ const char *boot_kernel_version(const struct boot_kernel *k)
 	return k->version[0] ? k->version : NULL;
 }
 
+/*
+ * The same into memory that is zero, where the file's holes need not be read. What is missing at its
+ * end looks like one: -ENODATA for that.
+ */
+static int read_data(int fd, uint8_t *to, uint64_t len, uint64_t offset)
+{
+	uint64_t at = offset, end = offset + len;
+	struct stat st;
+
+	while (at < end) {
+		off_t data = lseek(fd, (off_t)at, SEEK_DATA), hole;
+		uint64_t until;
+		int r;
+
+		if (data < 0 && errno == ENXIO)
+			break;
+		hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
+		if (hole < 0) /* a file system that knows of no holes */
+			return image_read(fd, to + (at - offset), end - at, at);
+		if ((uint64_t)data >= end)
+			break;
+		until = MIN((uint64_t)hole, end);
+		r = image_read(
+			fd, to + ((uint64_t)data - offset), until - (uint64_t)data, (uint64_t)data);
+		if (r < 0)
+			return r;
+		at = until;
+	}
+	return fstat(fd, &st) == 0 && (uint64_t)st.st_size >= end ? 0 : -ENODATA;
+}
+
 int image_load(const struct boot_kernel *k, const struct guest_memory *mem, struct error *err)
 {
 	for (unsigned i = 0; i < k->segments; i++) {
@@ -175,7 +207,7 @@ int image_load(const struct boot_kernel *k, const struct guest_memory *mem, stru
 		if (!to)
 			return image_error(
 				k, err, ENOMEM, "no memory at %#llx", (unsigned long long)s->gpa);
-		r = image_read(k->fd, to, s->bytes, s->offset);
+		r = read_data(k->fd, to, s->bytes, s->offset);
 		if (r == -ENODATA)
 			return image_error(
 				k, err, EIO, "the file became shorter while it was read");

@@ -31,7 +31,9 @@ struct boot_kernel {
 	struct setup_header setup; /* as the zero page wants it; made up for ELF */
 	char version[BOOT_VERSION_MAX];
 	gpa_t entry;
-	gpa_t end; /* above all segments: the first byte that an initrd may have */
+	gpa_t start; /* of the lowest segment */
+	gpa_t end;   /* above all segments: the first byte that an initrd may have */
+	uint64_t relocs, relocs_size; /* ELF only: what may be a table of places; 0: none */
 	unsigned segments;
 	struct boot_segment segment[BOOT_SEGMENTS_MAX];
 };
@@ -62,6 +64,16 @@ int image_load(const struct boot_kernel *k, const struct guest_memory *mem, stru
 /* The parsers: fill setup, version, entry and segments. */
 int bzimage_parse(struct boot_kernel *k, const struct boot_head *head, struct error *err);
 int elf_parse(struct boot_kernel *k, const struct boot_head *head, struct error *err);
+
+/* Note what follows the ELF file that ends at @elf_end: a table of places, or anything else. */
+void relocs_find(struct boot_kernel *k, uint64_t elf_end);
+
+/*
+ * Move a loaded kernel to a random virtual address, if it has the table for that and @cmdline does
+ * not say nokaslr.
+ */
+int relocs_randomize(const struct boot_kernel *k, const struct guest_memory *mem,
+	const char *cmdline, bool *randomized, struct error *err);
 
 /* Say what a file is that is neither bzImage nor ELF. Always fails. */
 int image_not_a_kernel(

@@ -120,6 +120,8 @@ int boot_load(const struct guest_memory *mem, const struct boot_params_in *in,
 			LAYOUT_CMDLINE_MAX - 1);
 	r = image_load(in->kernel, mem, err);
 	if (!r)
+		r = relocs_randomize(in->kernel, mem, cmdline, &placed.randomized, err);
+	if (!r)
 		r = boot_initrd(mem, in, &placed, err);
 	if (!r)
 		r = put_hardware(mem, in, &placed, err);

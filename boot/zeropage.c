@@ -63,8 +63,10 @@ int boot_zero_page(const struct guest_memory *mem, const struct boot_params_in *
 	/* Only the header comes from the image; all else is zero (boot.rst, 64-bit protocol). */
 	memset(bp, 0, sizeof(*bp));
 	bp->hdr = k->setup;
-	bp->hdr.type_of_loader = 0xff; /* none of the registered ones */
-	bp->hdr.vid_mode = 0xffff;     /* normal */
+	if (placed->randomized)
+		bp->hdr.loadflags |= KASLR_FLAG; /* the kernel then spreads its memory, too */
+	bp->hdr.type_of_loader = 0xff;		 /* none of the registered ones */
+	bp->hdr.vid_mode = 0xffff;		 /* normal */
 	bp->hdr.cmd_line_ptr = LAYOUT_CMDLINE;
 	bp->hdr.code32_start = (uint32_t)k->segment[0].gpa;
 	bp->hdr.ramdisk_image = (uint32_t)placed->initrd; /* below 3 GiB */

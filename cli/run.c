@@ -10,6 +10,7 @@
 #include "machine/machine.h"
 #include "rootfs/kernel.h"
 #include "rootfs/rootfs.h"
+#include "rootfs/vmlinux.h"
 #include "util/cleanup.h"
 #include "util/log.h"
 
@@ -162,9 +163,7 @@ static int run_machine(struct options *o, struct error *err)
 		r = announce(o, &dir, err);
 	if (r == 0)
 		r = machine_create(&machine, c, err);
-	/* The guest has it in its memory now. */
-	cleanup_close_fd(&c->initrd_fd);
-	c->initrd_fd = -1;
+	run_close_images(c);
 	if (r == 0)
 		r = machine_run(machine, NULL, &result, err);
 	machine_destroy(machine);
@@ -175,27 +174,48 @@ static int run_machine(struct options *o, struct error *err)
 	return status_of_result(&result);
 }
 
+void run_close_images(struct vm_config *c)
+{
+	cleanup_close_fd(&c->kernel_fd);
+	cleanup_close_fd(&c->initrd_fd);
+	c->kernel_fd = c->initrd_fd = -1;
+}
+
+/* Find a kernel where none was named; unpack it where that can be done. */
+static int find_kernel(struct vm_config *c, char *found, size_t size, struct error *err)
+{
+	struct error why;
+
+	if (!c->kernel) {
+		int r = rootfs_find_kernel(found, size, c->modules, err);
+
+		if (r < 0)
+			return r;
+		c->kernel = found;
+		log_debug("kernel: %s", found);
+	}
+	if (rootfs_vmlinux(&c->kernel_fd, c->kernel, &why) != 0)
+		log_debug("%s", why.msg);
+	return 0;
+}
+
 static int run(struct options *o, struct error *err)
 {
 	struct vm_config *c = &o->config;
 	bool job = o->job.command || o->job.image;
 	char kernel[4096];
+	int status;
 
 	c->violation_status = job ? EXIT_JOB : EXIT_MACHINE;
 	if (!c->sandbox)
 		log_warn("--no-sandbox: all privileges are kept, no system call is filtered");
-	if (!c->kernel) {
-		int r = rootfs_find_kernel(kernel, sizeof(kernel), c->modules, err);
-
-		if (r < 0) {
-			int status = report(err);
-
-			return job ? EXIT_JOB : status;
-		}
-		c->kernel = kernel;
-		log_debug("kernel: %s", kernel);
+	if (find_kernel(c, kernel, sizeof(kernel), err) < 0) {
+		status = report(err);
+		return job ? EXIT_JOB : status;
 	}
-	return job ? run_job(o, err) : run_machine(o, err);
+	status = job ? run_job(o, err) : run_machine(o, err);
+	run_close_images(c);
+	return status;
 }
 
 /* As far as can be told where the options could not be read. */

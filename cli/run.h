@@ -16,5 +16,8 @@ int run_kernel_version(const struct vm_config *config, char *buf, size_t size, s
 /* run.c: does the kernel's command line ask for signed modules only? */
 bool run_wants_signatures(const struct vm_config *config);
 
+/* run.c: the guest has them in its memory: close kernel_fd and initrd_fd. */
+void run_close_images(struct vm_config *config);
+
 /* run_job.c: a machine that runs a command. Returns the exit status. */
 int run_job(struct options *o, struct error *err);

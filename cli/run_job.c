@@ -417,9 +417,7 @@ static int start(struct run *run, struct error *err)
 	r = job_create(&job, &run->job, take_fd(&run->our_end), err);
 	if (r == 0)
 		r = machine_create(&machine, run->c, err);
-	/* The guest has it in its memory now. */
-	cleanup_close_fd(&run->c->initrd_fd);
-	run->c->initrd_fd = -1;
+	run_close_images(run->c);
 	if (r == 0)
 		r = machine_run(machine, job_attendant(job), &result, err);
 	if (r < 0)

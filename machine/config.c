@@ -7,6 +7,7 @@
 void vm_config_init(struct vm_config *config)
 {
 	*config = (struct vm_config){
+		.kernel_fd = -1,
 		.initrd_fd = -1,
 		.vsock = { .agent_fd = -1, .listen_fd = -1 },
 		.cpus = 1,

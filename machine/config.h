@@ -77,6 +77,7 @@ struct vm_vsock {
 
 struct vm_config {
 	const char *kernel;
+	int kernel_fd; /* -1, or an open file that takes the place of kernel, which it came from */
 	const char *initrd; /* NULL: none (rootfs/ may have made one and put its path or fd here) */
 	int initrd_fd;	    /* -1, or an open file that takes the place of initrd */
 	const char *append; /* put behind the built-in command line; NULL: nothing */

@@ -100,6 +100,19 @@ static int load_kernel(struct machine *m, const struct boot_kernel *kernel, stru
 		err);
 }
 
+static int open_kernel(struct boot_kernel **out, const struct vm_config *config, struct error *err)
+{
+	int fd;
+
+	if (config->kernel_fd < 0)
+		return boot_kernel_open(out, config->kernel, err);
+	*out = NULL;
+	fd = fcntl(config->kernel_fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return error_set(err, ERROR_HOST, errno, "kernel %s: %m", config->kernel);
+	return boot_kernel_from_fd(out, fd, config->kernel, err);
+}
+
 int machine_create(struct machine **out, const struct vm_config *config, struct error *err)
 {
 	struct boot_kernel *kernel = NULL;
@@ -120,7 +133,7 @@ int machine_create(struct machine **out, const struct vm_config *config, struct 
 	machine_block_signals(config);
 
 	/* What can be wrong with the user's files comes before anything is made of the host's. */
-	r = boot_kernel_open(&kernel, config->kernel, err);
+	r = open_kernel(&kernel, config, err);
 	if (r < 0)
 		goto fail;
 	r = vm_create(&m->vm, config->memory, err);

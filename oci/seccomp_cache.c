@@ -7,6 +7,7 @@
 #include "agent/agent.h"
 #include "rootfs/cache.h"
 #include "util/cleanup.h"
+#include "util/macros.h"
 
 #include <json.h>
 #include <seccomp.h>
@@ -17,6 +18,11 @@
 
 /* What seccomp.c makes of the same section: to be counted up when that changes. */
 enum { FORMAT = 1, INSTRUCTION = 8 };
+
+/* Some KiB each. */
+static const struct cache_kind filters = {
+	.name = "seccomp", .files_max = 32, .bytes_max = 16 * MIB
+};
 
 /* As it is kept. */
 struct kept {
@@ -78,7 +84,7 @@ int oci_seccomp_get(
 	if (!version)
 		return oci_seccomp_compile(out, section, name, err);
 	key = key_of(version, section);
-	cache_open(&cache, "seccomp");
+	cache_open(&cache, &filters);
 	if (!take(&cache, &key, out)) {
 		r = oci_seccomp_compile(out, section, name, err);
 		if (r == 0)

@@ -7,7 +7,9 @@
 #include "rootfs/kernel.h"
 #include "rootfs/probe.h"
 #include "rootfs/rootfs.h"
+#include "rootfs/vmlinux.h"
 #include "util/cleanup.h"
+#include "util/log.h"
 #include "util/macros.h"
 
 #include <errno.h>
@@ -68,13 +70,18 @@ static int find_kernel(struct container *c, struct error *err)
 {
 	static char found[4096];
 	const struct oci_vm *vm = &c->config->vm;
+	struct error why;
 
 	c->vm.modules = vm->modules;
 	c->vm.kernel = vm->kernel ? vm->kernel : found;
 	c->vm.append = vm->kernel_parameters;
 	c->vm.hw = hw_of(vm->hw);
 	c->vm.initrd = vm->initrd;
-	return vm->kernel ? 0 : rootfs_find_kernel(found, sizeof(found), vm->modules, err);
+	if (!vm->kernel && rootfs_find_kernel(found, sizeof(found), vm->modules, err) < 0)
+		return -ENOENT;
+	if (rootfs_vmlinux(&c->vm.kernel_fd, c->vm.kernel, &why) != 0)
+		log_debug("%s", why.msg);
+	return 0;
 }
 
 static int make_initrd(struct container *c, struct error *err)
@@ -234,6 +241,7 @@ int container_build(struct container *c, struct error *err)
 	r = job_create(&c->job, j, fd, err);
 	if (r == 0)
 		r = machine_create(&c->machine, &c->vm, err);
+	cleanup_close_fd(&c->vm.kernel_fd);
 	cleanup_close_fd(&c->vm.initrd_fd);
 	return r;
 }

@@ -16,12 +16,13 @@
 #include <time.h>
 
 enum {
-	HASH_LEN = 32,			  /* of a key or a content hash, in hexadecimal */
-	NAME_LEN = 2 * HASH_LEN + 1,	  /* KEY-CONTENT */
-	PIECE_BYTES = 64 * 1024,	  /* content is hashed in such */
-	STALE_SECONDS = 3600,		  /* when a half-made file is nobody's any more */
-	TOUCH_SECONDS = 3600,		  /* how exactly "used longest ago" is known */
-	ENTRIES_MAX = 4 * CACHE_FILES_MAX /* looked at in one go */
+	HASH_LEN = 32,		     /* of a key or a content hash, in hexadecimal */
+	NAME_LEN = 2 * HASH_LEN + 1, /* KEY-CONTENT */
+	PIECE_BYTES = 64 * 1024,     /* content is hashed in such */
+	STALE_SECONDS = 3600,	     /* when a half-made file is nobody's any more */
+	TOUCH_SECONDS = 3600,	     /* how exactly "used longest ago" is known */
+	HOLE_BYTES = 4096,	     /* zeros of this size, aligned, become holes */
+	ENTRIES_MAX = 128	     /* looked at in one go */
 };
 
 /* ---- where ---- */
@@ -29,18 +30,14 @@ enum {
 static const char *parent_path(char path[PATH_MAX])
 {
 	const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-	const char *runtime = getenv("XDG_RUNTIME_DIR");
 	int n;
 
 	if (base && *base == '/')
 		n = snprintf(path, PATH_MAX, "%s", base);
 	else if (home && *home == '/')
 		n = snprintf(path, PATH_MAX, "%s/.cache", home);
-	else if (geteuid() == 0 && access("/var/cache", W_OK) == 0)
+	else if (geteuid() == 0)
 		n = snprintf(path, PATH_MAX, "/var/cache");
-	else if (runtime &&
-		 *runtime == '/') /* root of a user namespace, of whom engines say no more */
-		n = snprintf(path, PATH_MAX, "%s", runtime);
 	else
 		return NULL;
 	return n > 0 && n < PATH_MAX ? path : NULL;
@@ -69,17 +66,18 @@ static int enter(int at, const char *name)
 	return dir;
 }
 
-void cache_open(struct cache *cache, const char *kind)
+void cache_open(struct cache *cache, const struct cache_kind *kind)
 {
 	char path[PATH_MAX];
 
+	cache->kind = kind;
 	cache->dir = -1;
 	if (!parent_path(path))
 		return;
 	mkdir(path, 0700);
 	cache->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	cache->dir = enter(cache->dir, "microvm");
-	cache->dir = enter(cache->dir, kind);
+	cache->dir = enter(cache->dir, kind->name);
 }
 
 void cache_close(struct cache *cache)
@@ -166,21 +164,45 @@ static DIR *list(const struct cache *cache)
 	return dir;
 }
 
+/*
+ * Was the file changed (linked into the directory, or marked by take()) since the host booted? Then
+ * what it holds is what was written to it.
+ */
+static bool is_of_this_boot(const struct stat *st)
+{
+	struct timespec up, now;
+
+	return clock_gettime(CLOCK_BOOTTIME, &up) == 0 &&
+	       clock_gettime(CLOCK_REALTIME, &now) == 0 &&
+	       st->st_ctim.tv_sec > now.tv_sec - up.tv_sec;
+}
+
+static bool has_content(int fd, const struct stat *st, const char *hash)
+{
+	struct cache_key content;
+	char text[HASH_LEN + 1];
+
+	if (!content_of_file(&content, fd, (size_t)st->st_size))
+		return false;
+	put_hash(text, &content);
+	return strcmp(text, hash) == 0;
+}
+
 /* Open @name if it is a whole, unchanged file of ours; else throw it out. */
 static int take(const struct cache *cache, const char *name)
 {
 	_cleanup_close_ int fd =
 		openat(cache->dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-	struct cache_key content;
-	char text[HASH_LEN + 1];
+	const struct cache_kind *kind = cache->kind;
 	struct stat st;
+	bool trusted;
 
 	if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && is_private(&st) &&
-		st.st_size > 0 && st.st_size <= (off_t)CACHE_BYTES_MAX &&
-		content_of_file(&content, fd, (size_t)st.st_size)) {
-		put_hash(text, &content);
-		if (strcmp(text, name + HASH_LEN + 1) == 0) {
-			if (st.st_mtime + TOUCH_SECONDS < time(NULL))
+		st.st_size > 0 && st.st_size <= (off_t)kind->bytes_max) {
+		trusted = kind->check_once && is_of_this_boot(&st);
+		if (trusted || has_content(fd, &st, name + HASH_LEN + 1)) {
+			if (st.st_mtime + TOUCH_SECONDS < time(NULL) ||
+				(kind->check_once && !trusted))
 				futimens(fd, NULL);
 			return take_fd(&fd);
 		}
@@ -257,21 +279,46 @@ static void make_room(const struct cache *cache, size_t len)
 		bytes += entries[i].bytes;
 	qsort(entries, n, sizeof(*entries), by_use);
 	for (size_t i = 0; i < n; i++) {
-		if (n - i < CACHE_FILES_MAX && bytes <= CACHE_BYTES_MAX)
+		if (n - i < cache->kind->files_max && bytes <= cache->kind->bytes_max)
 			break;
 		unlinkat(cache->dir, entries[i].name, 0);
 		bytes -= entries[i].bytes;
 	}
 }
 
+static bool is_zero(const uint8_t *data, size_t len)
+{
+	return data[0] == 0 && memcmp(data, data + 1, len - 1) == 0;
+}
+
+/* How far from @data on it is all zeros, or (@zero false) not: in steps of HOLE_BYTES. */
+static size_t stretch(const uint8_t *data, size_t len, bool zero)
+{
+	size_t n = 0;
+
+	while (n < len && is_zero(data + n, MIN(len - n, (size_t)HOLE_BYTES)) == zero)
+		n += MIN(len - n, (size_t)HOLE_BYTES);
+	return n;
+}
+
+/* Into a new file. */
 static bool write_all(int fd, const uint8_t *data, size_t len)
 {
-	size_t done = 0;
-	ssize_t n;
+	size_t at = stretch(data, len, true);
 
-	while (done < len && (n = write(fd, data + done, len - done)) > 0)
-		done += (size_t)n;
-	return done == len;
+	while (at < len) {
+		size_t end = at + stretch(data + at, len - at, false);
+
+		while (at < end) {
+			ssize_t n = pwrite(fd, data + at, end - at, (off_t)at);
+
+			if (n <= 0)
+				return false;
+			at += (size_t)n;
+		}
+		at += stretch(data + at, len - at, true);
+	}
+	return ftruncate(fd, (off_t)len) == 0;
 }
 
 /* A file without a name gets one when it is whole. False where the file system has no such. */
@@ -311,7 +358,7 @@ void cache_put(const struct cache *cache, const struct cache_key *key, const voi
 	struct cache_key content;
 	char name[NAME_LEN + 1];
 
-	if (cache->dir < 0 || !len || len > CACHE_BYTES_MAX / 2)
+	if (cache->dir < 0 || !len || len > cache->kind->bytes_max / 2)
 		return;
 	content = content_of(data, len);
 	put_hash(name, key);

@@ -271,13 +271,18 @@ static void keep(const struct cache *cache, const struct cache_key *key, int fd,
 	munmap(map, len);
 }
 
+/* Half a megabyte to a few; a machine has a handful of kernels and kinds of guests. */
+static const struct cache_kind archives = {
+	.name = "initramfs", .files_max = 32, .bytes_max = 128 * MIB
+};
+
 static int take_or_make(struct build *b, int *fd, struct error *err)
 {
 	struct cache_key key = key_of(b);
 	struct cache cache;
 	int ret = 0;
 
-	cache_open(&cache, "initramfs");
+	cache_open(&cache, &archives);
 	*fd = cache_get(&cache, &key);
 	if (*fd < 0)
 		ret = write_archive(b, err);

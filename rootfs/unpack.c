@@ -5,6 +5,8 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
+#include <lz4.h>
 #include <lzma.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,9 +16,10 @@
 /* Memory that an xz file may ask for: modules are packed with dictionaries of 2 MiB or less. */
 #define XZ_MEMORY_MAX (256 * MIB)
 #define FILE_MAX      (128 * MIB)
+#define LZ4_BLOCK     (8 * MIB)
 
 struct unpack {
-	void *xz, *zstd, *gzip; /* dlopen() handles */
+	void *xz, *zstd, *gzip, *lz4; /* dlopen() handles */
 	__typeof__(lzma_stream_decoder) *xz_decoder;
 	__typeof__(lzma_code) *xz_code;
 	__typeof__(lzma_end) *xz_end;
@@ -25,6 +28,7 @@ struct unpack {
 	__typeof__(inflateInit2_) *inflate_init;
 	__typeof__(inflate) *inflate;
 	__typeof__(inflateEnd) *inflate_end;
+	__typeof__(LZ4_decompress_safe) *lz4_decompress;
 };
 
 int unpack_open(struct unpack **out, struct error *err)
@@ -43,6 +47,8 @@ void unpack_close(struct unpack *unpack)
 		dlclose(unpack->zstd);
 	if (unpack->gzip)
 		dlclose(unpack->gzip);
+	if (unpack->lz4)
+		dlclose(unpack->lz4);
 	free(unpack);
 }
 
@@ -62,7 +68,7 @@ static int load(void **handle, const char *library, const char *package, const c
 static int odd_library(const char *library, struct error *err)
 {
 	return error_set(err, ERROR_HOST, ENOSYS,
-		"%s lacks functions that unpack kernel modules: install another version", library);
+		"%s lacks functions that unpack kernels: install another version", library);
 }
 
 static int damaged(const char *path, const char *format, struct error *err)
@@ -139,6 +145,39 @@ static int unpack_gzip(struct unpack *u, const char *path, const uint8_t *in, si
 	return ret == Z_STREAM_END ? 0 : damaged(path, "gzip", err);
 }
 
+/*
+ * The frames of `lz4 -l`: a magic number, then blocks, each behind its size and (but for the last)
+ * of LZ4_BLOCK unpacked bytes.
+ */
+static int unpack_lz4(struct unpack *u, const char *path, const uint8_t *in, size_t in_len,
+	uint8_t *out, size_t room, size_t *len, struct error *err)
+{
+	size_t at = 4;
+
+	if (load(&u->lz4, "liblz4.so.1", "liblz4-1", path, err) < 0)
+		return -ENOENT;
+	u->lz4_decompress = dlsym(u->lz4, "LZ4_decompress_safe");
+	if (!u->lz4_decompress)
+		return odd_library("liblz4.so.1", err);
+	*len = 0;
+	while (in_len - at >= sizeof(uint32_t)) {
+		uint32_t size;
+		int n;
+
+		memcpy(&size, in + at, sizeof(size));
+		at += sizeof(size);
+		if (size > in_len - at || size > INT_MAX)
+			return damaged(path, "lz4", err);
+		n = u->lz4_decompress((const char *)in + at, (char *)out + *len, (int)size,
+			(int)MIN(room - *len, (size_t)LZ4_BLOCK));
+		if (n < 0)
+			return damaged(path, "lz4", err);
+		at += size;
+		*len += (size_t)n;
+	}
+	return at == in_len && *len ? 0 : damaged(path, "lz4", err);
+}
+
 static int read_whole(int fd, const char *path, uint8_t *out, size_t size, struct error *err)
 {
 	size_t len = 0;
@@ -169,7 +208,20 @@ static decode_fn *choose(const uint8_t magic[6])
 		return unpack_zstd;
 	if (memcmp(magic, "\x1f\x8b", 2) == 0)
 		return unpack_gzip;
+	if (memcmp(magic, "\x02\x21\x4c\x18", 4) == 0)
+		return unpack_lz4;
 	return NULL;
+}
+
+int unpack_bytes(struct unpack *unpack, const uint8_t *in, size_t in_len, const char *path,
+	uint8_t *out, size_t room, size_t *len, struct error *err)
+{
+	uint8_t magic[6] = { 0 };
+	decode_fn *decode;
+
+	memcpy(magic, in, MIN(in_len, sizeof(magic)));
+	decode = choose(magic);
+	return decode ? decode(unpack, path, in, in_len, out, room, len, err) : -ENOEXEC;
 }
 
 int unpack_file(struct unpack *unpack, int fd, const char *path, uint8_t *out, size_t room,

@@ -1,7 +1,7 @@
 /*
- * Kernel modules as they lie on the disk: plain, or compressed with xz, zstd or gzip. The bytes
- * decide, not the name. The libraries are loaded when the first such module comes by: most runs
- * need none.
+ * Kernels and their modules as they lie on the disk: plain, or compressed with xz, zstd, gzip or (as
+ * the kernel's build packs its images) lz4. The bytes decide, not the name. The libraries are loaded when the first such file comes by: most runs need
+ * none.
  */
 #pragma once
 
@@ -22,3 +22,7 @@ void unpack_close(struct unpack *unpack); /* NULL is allowed */
  */
 int unpack_file(struct unpack *unpack, int fd, const char *path, uint8_t *out, size_t room,
 	size_t *len, struct error *err);
+
+/* The same of @in_len bytes in memory, which @path is the name of. -ENOEXEC: not compressed. */
+int unpack_bytes(struct unpack *unpack, const uint8_t *in, size_t in_len, const char *path,
+	uint8_t *out, size_t room, size_t *len, struct error *err);

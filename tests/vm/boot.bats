@@ -17,6 +17,7 @@ grep -c "^flags.* hypervisor" /proc/cpuinfo
 sed -n "s/^MemTotal: *\([0-9]*\) kB/mem \1/p" /proc/meminfo
 grep "System RAM" /proc/iomem | tail -n 1
 echo "release $(uname -r)"
+echo "text $(sed -n "s/ T _text$//p" /proc/kallsyms)"
 seq 2000000 >/tmp/x; md5sum /tmp/x
 echo "clock $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource) $(date +%s)"
 exit 42'
@@ -41,28 +42,39 @@ looks_right() {
 	has "$(seq 2000000 | md5sum | cut -d' ' -f1)  /tmp/x"
 }
 
-@test "Debian's 6.1: one CPU and 256 MiB" {
-	guest "$look" --memory 256M
+# is_unpacked YES: was the kernel unpacked by us (and is it kept), and does nobody know where it is?
+is_unpacked() {
+	[ "$(find "$BATS_TEST_TMPDIR/cache" -path '*/kernel/*-*' 2>/dev/null | wc -l)" = "$1" ]
+	[[ $output == *"text ffffffff"* && $output != *"text ffffffff81000000"* ]]
+}
+
+@test "Debian's 6.1: one CPU and 256 MiB, unpacked by us" {
+	XDG_CACHE_HOME=$BATS_TEST_TMPDIR/cache guest "$look" --memory 256M
 	looks_right 1 256
 	[[ $output == *"release 6.1."* ]]
+	is_unpacked 1
 }
 
-@test "Debian's 6.1: four CPUs and 5 GiB" {
-	guest "$look" --cpus 4 --memory 5G
+# Without a cache the bzImage is started as it is, and unpacks itself.
+@test "Debian's 6.1: four CPUs and 5 GiB, the bzImage as it is" {
+	XDG_CACHE_HOME=/dev/null guest "$look" --cpus 4 --memory 5G
 	looks_right 4 5120
+	is_unpacked 0
 }
 
-@test "Debian's 6.12: one CPU and 256 MiB" {
+@test "Debian's 6.12: one CPU and 256 MiB, the bzImage as it is" {
 	KERNEL=$KERNEL_6_12 MODULES=$MODULES_6_12
-	guest "$look" --memory 256M
+	XDG_CACHE_HOME=/dev/null guest "$look" --memory 256M
 	looks_right 1 256
 	[[ $output == *"release 6.12."* ]]
+	is_unpacked 0
 }
 
-@test "Debian's 6.12: four CPUs and 5 GiB" {
+@test "Debian's 6.12: four CPUs and 5 GiB, unpacked by us" {
 	KERNEL=$KERNEL_6_12 MODULES=$MODULES_6_12
-	guest "$look" --cpus 4 --memory 5G
+	XDG_CACHE_HOME=$BATS_TEST_TMPDIR/cache guest "$look" --cpus 4 --memory 5G
 	looks_right 4 5120
+	is_unpacked 1
 }
 
 # small_kernel HW: boots it both ways, each with a machine of another size.
@@ -70,7 +82,7 @@ small_kernel() {
 	[ -n "$KERNEL_SMALL" ] || skip "there is no small kernel: ./dev kernel small makes it"
 	MODULES=
 	KERNEL=$KERNEL_SMALL
-	guest "$look" --memory 256M --hw "$1"
+	XDG_CACHE_HOME=/dev/null guest "$look" --memory 256M --hw "$1" # not unpacked by us
 	looks_right 1 256
 	KERNEL=$VMLINUX_SMALL
 	guest "$look" --cpus 4 --memory 5G --hw "$1"

@@ -20,7 +20,12 @@
 
 #include <cmocka.h>
 
-enum { SIZE = 200000 };
+enum { SIZE = 200000, FILES_MAX = 32 };
+#define BYTES_MAX (128UL << 20)
+
+static const struct cache_kind kind = {
+	.name = "initramfs", .files_max = FILES_MAX, .bytes_max = BYTES_MAX
+};
 
 static uint8_t data[SIZE], got[SIZE + 1];
 static char home[64], dir[128];
@@ -102,7 +107,7 @@ static void test_kept(void **state)
 	struct stat st;
 	char path[512];
 
-	cache_open(&cache, "initramfs");
+	cache_open(&cache, &kind);
 	assert_true(cache.dir >= 0);
 	assert_false(found(&cache, "a", SIZE));
 	put(&cache, "a", SIZE);
@@ -117,7 +122,7 @@ static void test_kept(void **state)
 	put(&cache, "empty", 0);
 	assert_int_equal(count(NULL), 1);
 	cache_close(&cache);
-	cache_open(&cache, "initramfs");
+	cache_open(&cache, &kind);
 	assert_true(found(&cache, "a", SIZE));
 	cache_close(&cache);
 	cache_close(&cache);
@@ -131,7 +136,7 @@ static void test_damaged(void **state)
 	struct cache cache;
 	int fd;
 
-	cache_open(&cache, "initramfs");
+	cache_open(&cache, &kind);
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
 		put(&cache, "a", SIZE);
 		assert_int_equal(count(path), 1);
@@ -171,7 +176,7 @@ static void test_private(void **state)
 	char path[512], above[128];
 	struct cache cache;
 
-	cache_open(&cache, "initramfs");
+	cache_open(&cache, &kind);
 	put(&cache, "a", SIZE);
 	count(path);
 	assert_int_equal(chmod(path, 0620), 0);
@@ -188,7 +193,7 @@ static void test_private(void **state)
 		const char *which = i ? above : dir;
 
 		assert_int_equal(chmod(which, 0777), 0);
-		cache_open(&cache, "initramfs");
+		cache_open(&cache, &kind);
 		assert_int_equal(cache.dir, -1);
 		put(&cache, "b", SIZE); /* quietly nothing */
 		assert_false(found(&cache, "b", SIZE));
@@ -196,7 +201,7 @@ static void test_private(void **state)
 	}
 	assert_int_equal(rmdir(dir), 0);
 	assert_int_equal(symlink("/tmp", dir), 0);
-	cache_open(&cache, "initramfs");
+	cache_open(&cache, &kind);
 	assert_int_equal(cache.dir, -1);
 	assert_int_equal(unlink(dir), 0);
 }
@@ -215,7 +220,7 @@ static void test_bounded(void **state)
 	struct cache cache;
 	struct stat st;
 
-	cache_open(&cache, "initramfs");
+	cache_open(&cache, &kind);
 	put(&cache, "old", 10);
 	count(path);
 	age(path, 100000);
@@ -230,25 +235,25 @@ static void test_bounded(void **state)
 	}
 	closedir(d);
 	assert_true(found(&cache, "used", 20));
-	for (unsigned i = 0; i < CACHE_FILES_MAX - 1; i++) {
+	for (unsigned i = 0; i < FILES_MAX - 1; i++) {
 		snprintf(name, sizeof(name), "%u", i);
 		put(&cache, name, 30);
 	}
-	assert_int_equal(count(NULL), CACHE_FILES_MAX);
+	assert_int_equal(count(NULL), FILES_MAX);
 	assert_false(found(&cache, "old", 10));
 	assert_true(found(&cache, "used", 20));
-	for (unsigned i = 0; i < 3 * CACHE_FILES_MAX; i++) {
+	for (unsigned i = 0; i < 3 * FILES_MAX; i++) {
 		snprintf(name, sizeof(name), "more %u", i);
 		put(&cache, name, 40);
 		assert_true(found(&cache, name, 40));
 	}
-	assert_int_equal(count(NULL), CACHE_FILES_MAX);
+	assert_int_equal(count(NULL), FILES_MAX);
 	cache_close(&cache);
 }
 
 static void test_bounded_bytes(void **state)
 {
-	static const size_t big = CACHE_BYTES_MAX / 2;
+	static const size_t big = BYTES_MAX / 2;
 	_cleanup_free_ uint8_t *zeros = calloc(1, big + 1);
 	struct cache_key key = { 0 };
 	struct cache cache;
@@ -256,7 +261,7 @@ static void test_bounded_bytes(void **state)
 	char path[512];
 	int fd;
 
-	cache_open(&cache, "initramfs");
+	cache_open(&cache, &kind);
 	cache_put(&cache, &key, zeros, big + 1); /* too big to be kept */
 	assert_int_equal(count(NULL), 0);
 	cache_put(&cache, &key, zeros, big);
@@ -281,7 +286,7 @@ static void test_leftovers(void **state)
 	char fresh[256], stale[256];
 	struct cache cache;
 
-	cache_open(&cache, "initramfs");
+	cache_open(&cache, &kind);
 	snprintf(fresh, sizeof(fresh), "%s/part.1", dir);
 	snprintf(stale, sizeof(stale), "%s/part.2", dir);
 	close(open(fresh, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
@@ -305,9 +310,9 @@ static void test_concurrent(void **state)
 		struct cache cache;
 		char name[16];
 
-		cache_open(&cache, "initramfs");
+		cache_open(&cache, &kind);
 		for (unsigned i = 0; i < ROUNDS; i++) {
-			snprintf(name, sizeof(name), "%u", (i + p) % (CACHE_FILES_MAX + 4));
+			snprintf(name, sizeof(name), "%u", (i + p) % (FILES_MAX + 4));
 			if (!found(&cache, name, SIZE))
 				put(&cache, name, SIZE);
 		}
@@ -317,7 +322,7 @@ static void test_concurrent(void **state)
 		fine += status == 0;
 	assert_int_equal(fine, PROCESSES);
 	/* Each makes room for its own: together they may be a few too many for a moment. */
-	assert_true(count(NULL) <= CACHE_FILES_MAX + PROCESSES);
+	assert_true(count(NULL) <= FILES_MAX + PROCESSES);
 }
 
 static void test_nowhere(void **state)
@@ -325,12 +330,12 @@ static void test_nowhere(void **state)
 	struct cache cache;
 
 	setenv("XDG_CACHE_HOME", "/dev/null", 1);
-	cache_open(&cache, "initramfs");
+	cache_open(&cache, &kind);
 	assert_int_equal(cache.dir, -1);
 	put(&cache, "a", 1);
 	setenv("XDG_CACHE_HOME", "relative", 1); /* as its specification says: not taken */
 	setenv("HOME", home, 1);
-	cache_open(&cache, "initramfs");
+	cache_open(&cache, &kind);
 	assert_true(cache.dir >= 0);
 	cache_close(&cache);
 	snprintf(dir, sizeof(dir), "%s/.cache/microvm/initramfs", home);
