@@ -63,6 +63,8 @@ struct agent_events {
 	void (*on_failed)(void *ctx, enum agent_failed why, int errnum, const char *text);
 	/* The connection ended or broke (@text says how) before the process was known to have. */
 	void (*on_lost)(void *ctx, const char *text);
+	/* Nobody in the guest has output @stream open any more, although the process runs on. */
+	void (*on_output_end)(void *ctx, int stream);
 };
 
 /*
@@ -109,6 +111,13 @@ struct agent_mount {
 	const char *target;
 	const char *options; /* NULL: none */
 	unsigned flags;	     /* AGENT_MOUNT_* */
+};
+
+/* A device, or a FIFO. */
+struct agent_node {
+	const char *path;
+	uint32_t mode; /* with the type: S_IFCHR ... */
+	uint32_t major, minor, uid, gid;
 };
 
 struct agent_address {
@@ -158,6 +167,9 @@ int agent_setup_sysctl(struct agent *agent, const char *name, const char *value)
 int agent_setup_pids(struct agent *agent, uint64_t limit); /* of a further session, too */
 int agent_setup_descriptor(struct agent *agent, const struct agent_descriptor *descriptor);
 int agent_setup_pid_namespace(struct agent *agent);
+int agent_setup_group(struct agent *agent, const char *file, const char *value);
+int agent_setup_devices(struct agent *agent, const void *program, size_t bytes);
+int agent_setup_node(struct agent *agent, const struct agent_node *node);
 int agent_setup_done(struct agent *agent);
 
 /* A process. All zero but argv is root with three pipes, in /. Copied by agent_start(). */
@@ -185,6 +197,7 @@ struct agent_process {
 	const void *seccomp; /* struct sock_filter[]; NULL: none */
 	size_t seccomp_bytes;
 	uint32_t seccomp_flags; /* for seccomp(2) */
+	const char *group;	/* control group, below that of all; NULL: that */
 };
 
 int agent_start(struct agent *agent, const struct agent_process *process);

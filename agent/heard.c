@@ -57,8 +57,13 @@ static void on_output(struct agent *agent, const struct wire_message *m)
 {
 	size_t len = m->len - agent->taken, n = len;
 
-	if (!agent->started || m->stream < 1 || m->stream > 2 || !m->len) {
+	if (!agent->started || m->stream < 1 || m->stream > 2) {
 		broken(agent);
+		return;
+	}
+	if (!m->len) {
+		if (agent->events->on_output_end)
+			agent->events->on_output_end(agent->ctx, m->stream);
 		return;
 	}
 	if (agent->events->on_output)

@@ -208,6 +208,48 @@ int agent_setup_pid_namespace(struct agent *agent)
 	return say_empty(agent, AGENT_PID_NAMESPACE);
 }
 
+int agent_setup_group(struct agent *agent, const char *file, const char *value)
+{
+	struct wire_writer w;
+	int r = agent_begin_message(agent, AGENT_GROUP, string_size(file) + string_size(value), &w);
+
+	if (r < 0)
+		return r;
+	wire_put_string(&w, file);
+	wire_put_string(&w, value);
+	agent_end_message(agent, &w);
+	return 0;
+}
+
+int agent_setup_devices(struct agent *agent, const void *program, size_t bytes)
+{
+	struct wire_writer w;
+	int r = agent_begin_message(agent, AGENT_DEVICES, 4 + bytes, &w);
+
+	if (r < 0)
+		return r;
+	wire_put_blob(&w, program, bytes);
+	agent_end_message(agent, &w);
+	return 0;
+}
+
+int agent_setup_node(struct agent *agent, const struct agent_node *node)
+{
+	struct wire_writer w;
+	int r = agent_begin_message(agent, AGENT_NODE, 5 * 4 + string_size(node->path), &w);
+
+	if (r < 0)
+		return r;
+	wire_put_u32(&w, node->mode);
+	wire_put_u32(&w, node->major);
+	wire_put_u32(&w, node->minor);
+	wire_put_u32(&w, node->uid);
+	wire_put_u32(&w, node->gid);
+	wire_put_string(&w, node->path);
+	agent_end_message(agent, &w);
+	return 0;
+}
+
 int agent_setup_done(struct agent *agent)
 {
 	int r = say_empty(agent, AGENT_SETUP_DONE);
@@ -271,13 +313,15 @@ static void put_start(struct wire_writer *w, const struct agent_process *p)
 	wire_put_u32(w, p->seccomp_flags);
 	put_strings(w, p->argv);
 	put_strings(w, p->env);
+	wire_put_string(w, p->group);
 }
 
 int agent_start(struct agent *agent, const struct agent_process *p)
 {
 	size_t len = 4 + 2 + 2 + string_size(p->cwd) + string_size(p->user) + 4 + 4 + 4 +
 		     p->group_count * 4 + 4 + 4 + 5 * 8 + 4 + p->rlimit_count * 20 + 4 +
-		     p->seccomp_bytes + 4 + strings_size(p->argv) + strings_size(p->env);
+		     p->seccomp_bytes + 4 + strings_size(p->argv) + strings_size(p->env) +
+		     string_size(p->group);
 	struct wire_writer w;
 	int r;
 

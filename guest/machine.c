@@ -148,6 +148,7 @@ void machine_run(void)
 	all->setup = setup_message;
 	all->setup_ctx = &setup;
 	setup.waiting = &all->waiting;
+	setup.group = &all->group;
 	network_loopback();
 	supervise_loop(all);
 	power_off(all, (int)proc);

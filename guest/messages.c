@@ -66,6 +66,32 @@ bool message_descriptor(const struct wire_message *m, struct message_descriptor 
 	       descriptor->number >= 3 && descriptor->number < 3 + AGENT_DESCRIPTORS_MAX;
 }
 
+bool message_blob(const struct wire_message *m, struct wire_bytes *blob)
+{
+	struct wire_reader r = reader(m);
+
+	*blob = wire_blob(&r);
+	return wire_done(&r);
+}
+
+bool message_node(const struct wire_message *m, struct message_node *node)
+{
+	struct wire_reader r = reader(m);
+	uint32_t type;
+
+	node->mode = wire_u32(&r);
+	node->major = wire_u32(&r);
+	node->minor = wire_u32(&r);
+	node->uid = wire_u32(&r);
+	node->gid = wire_u32(&r);
+	node->path = wire_string(&r);
+	type = node->mode & ~07777U;
+	return wire_done(&r) && *node->path == '/' && node->major < 1U << 12 &&
+	       node->minor < 1U << 20 &&
+	       (type == MESSAGE_NODE_BLOCK || type == MESSAGE_NODE_CHARACTER ||
+		       type == MESSAGE_NODE_FIFO);
+}
+
 bool message_file(const struct wire_message *m, struct message_file *file)
 {
 	struct wire_reader r = reader(m);
@@ -204,6 +230,7 @@ bool message_start(const struct wire_message *m, struct message_start *start)
 	start->seccomp_flags = wire_u32(&r);
 	start->argv = wire_strings(&r, AGENT_ARGS_MAX);
 	start->env = wire_strings(&r, AGENT_ARGS_MAX);
+	start->group = wire_string(&r);
 	return wire_done(&r) && start->argv.count && start->seccomp.len <= AGENT_SECCOMP_MAX &&
 	       start->seccomp.len % 8 == 0 && !(start->umask & ~0777U);
 }

@@ -23,6 +23,18 @@ struct message_descriptor {
 	const char *source, *file;
 };
 
+/* The types in mode; <sys/stat.h> has them for the host only. */
+enum {
+	MESSAGE_NODE_FIFO = 0010000,
+	MESSAGE_NODE_CHARACTER = 0020000,
+	MESSAGE_NODE_BLOCK = 0060000,
+};
+
+struct message_node {
+	uint32_t mode, major, minor, uid, gid;
+	const char *path;
+};
+
 struct message_file {
 	uint32_t mode, flags;
 	const char *path;
@@ -73,6 +85,7 @@ struct message_start {
 	struct wire_bytes seccomp; /* whole instructions */
 	uint32_t seccomp_flags;
 	struct wire_list argv, env; /* strings; argv has one at least */
+	const char *group;
 };
 
 bool message_hello(const struct wire_message *m, uint32_t *version);
@@ -81,6 +94,8 @@ bool message_u32(const struct wire_message *m, uint32_t *n); /* STANDARD */
 bool message_u64(const struct wire_message *m, uint64_t *n); /* PIDS */
 bool message_mount(const struct wire_message *m, struct message_mount *mount);
 bool message_descriptor(const struct wire_message *m, struct message_descriptor *descriptor);
+bool message_blob(const struct wire_message *m, struct wire_bytes *blob); /* DEVICES */
+bool message_node(const struct wire_message *m, struct message_node *node);
 bool message_file(const struct wire_message *m, struct message_file *file);
 bool message_hostname(const struct wire_message *m, const char **name);
 bool message_net(const struct wire_message *m, struct message_net *net);

@@ -1,4 +1,5 @@
 #include "guest/copy.h"
+#include "guest/devices.h"
 #include "guest/report.h"
 #include "guest/root.h"
 #include "guest/setup.h"
@@ -182,28 +183,6 @@ static long mount_usual(const char *type, const char *where, unsigned long flags
 	return err;
 }
 
-static void link_streams(void)
-{
-	static const char *const links[][2] = {
-		{ "/proc/self/fd", "/dev/fd" },
-		{ "/proc/self/fd/0", "/dev/stdin" },
-		{ "/proc/self/fd/1", "/dev/stdout" },
-		{ "/proc/self/fd/2", "/dev/stderr" },
-	};
-
-	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
-		sys_symlink(links[i][0], links[i][1]);
-}
-
-/* As everybody may use them elsewhere; the kernel makes them root's. They need not be there. */
-static void open_devices(void)
-{
-	static const char *const devices[] = { "/dev/fuse", "/dev/net/tun" };
-
-	for (size_t i = 0; i < sizeof(devices) / sizeof(devices[0]); i++)
-		sys_call(__NR_fchmodat, AT_FDCWD, SYS_PTR(devices[i]), 0666, 0, 0);
-}
-
 long mounts_standard(struct setup *setup, uint32_t which, struct text *why)
 {
 	const unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
@@ -211,8 +190,8 @@ long mounts_standard(struct setup *setup, uint32_t which, struct text *why)
 
 	(void)setup;
 	if (which & AGENT_STANDARD_DEV) {
-		link_streams();
-		open_devices();
+		devices_link();
+		devices_open();
 		err = mount_usual("devpts", "/dev/pts", MS_NOSUID | MS_NOEXEC,
 			"newinstance,gid=5,mode=0620,ptmxmode=0666", why);
 	}
@@ -237,7 +216,24 @@ static unsigned long mount_flags(uint32_t flags)
 	       (flags & AGENT_MOUNT_NOSUID ? MS_NOSUID : 0) |
 	       (flags & AGENT_MOUNT_NODEV ? MS_NODEV : 0) |
 	       (flags & AGENT_MOUNT_NOEXEC ? MS_NOEXEC : 0) |
-	       (flags & AGENT_MOUNT_NOATIME ? MS_NOATIME : 0);
+	       (flags & AGENT_MOUNT_NOATIME ? MS_NOATIME : 0) |
+	       (flags & AGENT_MOUNT_NODIRATIME ? MS_NODIRATIME : 0) |
+	       (flags & AGENT_MOUNT_STRICTATIME ? MS_STRICTATIME : 0) |
+	       (flags & AGENT_MOUNT_SYNC ? MS_SYNCHRONOUS : 0) |
+	       (flags & AGENT_MOUNT_DIRSYNC ? MS_DIRSYNC : 0);
+}
+
+static long propagate(const char *target, uint32_t flags)
+{
+	unsigned long how = flags & AGENT_MOUNT_SHARED	     ? MS_SHARED
+			    : flags & AGENT_MOUNT_SLAVE	     ? MS_SLAVE
+			    : flags & AGENT_MOUNT_PRIVATE    ? MS_PRIVATE
+			    : flags & AGENT_MOUNT_UNBINDABLE ? MS_UNBINDABLE
+							     : 0;
+
+	if (flags & AGENT_MOUNT_RECURSIVE)
+		how |= MS_REC;
+	return how & ~(unsigned long)MS_REC ? sys_mount(NULL, target, NULL, how, NULL) : 0;
 }
 
 /* A bind takes its flags in a second step. */
@@ -273,14 +269,29 @@ static long mount_kernels(const struct message_mount *mount, const char *target,
 	return err < 0 ? err : sys_mount(NULL, target, NULL, MS_BIND | MS_REMOUNT | wanted, NULL);
 }
 
-static long mount_at(const struct message_mount *mount, const char *target, uint32_t flags)
+static long mount_type(const struct message_mount *mount, const char *target, uint32_t flags)
 {
-	if (is_bind(mount))
-		return bind_mount(mount->source, target, flags);
 	if (flags & AGENT_MOUNT_READ_ONLY && is_kernels(mount->type))
 		return mount_kernels(mount, target, flags);
 	return sys_mount(mount->source, target, mount->type, mount_flags(flags),
 		*mount->options ? mount->options : NULL);
+}
+
+static long mount_at(const struct message_mount *mount, const char *target, uint32_t flags)
+{
+	return is_bind(mount) ? bind_mount(mount->source, target, flags)
+			      : mount_type(mount, target, flags);
+}
+
+/* All of what it says, at its target. */
+static long mount_whole(const struct message_mount *mount)
+{
+	/* What this program itself came with is of no use to anybody behind it. */
+	if (mount->flags & AGENT_MOUNT_DEVICES)
+		sys_detach(mount->target);
+	if (strcmp(mount->type, "none") == 0)
+		return 0;
+	return mount_at(mount, mount->target, mount->flags);
 }
 
 /* A new name in the folder that was the root before; the current directory is that folder. */
@@ -313,6 +324,37 @@ static long mount_part(struct setup *setup, const struct message_mount *mount)
 		sys_detach(name.buf);
 	}
 	sys_chdir("/");
+	return err;
+}
+
+/* Outside of /dev, which is the guest's own, nothing is written that may last. */
+static long hide_behind_node(struct setup *setup, const struct message_node *node)
+{
+	struct text name = { 0 };
+	long err = make_target(node->path, true);
+
+	if (err == 0)
+		err = hidden_name(setup, "node", &name);
+	if (err == 0)
+		err = devices_node(name.buf, node);
+	if (err == 0)
+		err = bind_mount(name.buf, node->path, 0);
+	sys_chdir("/");
+	return err;
+}
+
+long mounts_node(struct setup *setup, const struct message_node *node, struct text *why)
+{
+	long err;
+
+	if (text_after((char *)node->path, "/dev/")) {
+		make_folders(node->path, false);
+		sys_unlink(node->path);
+		err = devices_node(node->path, node);
+	} else {
+		err = hide_behind_node(setup, node);
+	}
+	say(why, "cannot make the device ", node->path, "", "");
 	return err;
 }
 
@@ -350,10 +392,13 @@ long mounts_add(struct setup *setup, const struct message_mount *mount, struct t
 	long err = make_target(mount->target, mount->flags & AGENT_MOUNT_ON_FILE);
 
 	if (err == 0 || sys_access(mount->target) == 0)
-		err = *mount->file ? mount_part(setup, mount)
-		      : mount->flags & AGENT_MOUNT_COPY_UP
-			      ? mount_copied(setup, mount)
-			      : mount_at(mount, mount->target, mount->flags);
+		err = *mount->file			   ? mount_part(setup, mount)
+		      : mount->flags & AGENT_MOUNT_COPY_UP ? mount_copied(setup, mount)
+							   : mount_whole(mount);
+	if (err == 0 && mount->flags & AGENT_MOUNT_DEVICES)
+		devices_make();
+	if (err == 0)
+		err = propagate(mount->target, mount->flags);
 	if (err == 0 || mount->flags & AGENT_MOUNT_TRY)
 		return 0;
 	say(why, "cannot mount ", *mount->source ? mount->source : mount->type, " on ",

@@ -1,5 +1,6 @@
 #include "guest/process.h"
 
+#include "guest/limits.h"
 #include "guest/report.h"
 #include "guest/sys.h"
 #include "guest/users.h"
@@ -357,6 +358,8 @@ static void __attribute__((noreturn)) run_child(struct child *child, const struc
 	long err;
 
 	take_stdio(child, io);
+	if (*start->group && (err = limits_enter(start->group)) < 0)
+		give_up_at(child, "cannot go into the control group ", start->group, err);
 	child->argv = memory(child, (start->argv.count + 1) * sizeof(char *));
 	child->env = memory(child, (start->env.count + 2) * sizeof(char *));
 	message_vector(&start->argv, child->argv);
@@ -389,14 +392,15 @@ void process_become(const struct message_start *start, const struct process_io *
 	run_child(&child, io);
 }
 
-long process_start(const struct message_start *start, const struct process_io *io, int *report)
+long process_start(
+	const struct message_start *start, const struct process_io *io, int group, int *report)
 {
 	int ends[2];
 	long pid, err = sys_pipe(ends, 0);
 
 	if (err < 0)
 		return err;
-	pid = sys_fork();
+	pid = sys_fork_into(group);
 	if (pid == 0)
 		process_become(start, io, ends[1]);
 	sys_close(ends[1]);

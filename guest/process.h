@@ -28,10 +28,11 @@ void process_close_theirs(struct process_io *io, bool keep_terminal);
 void process_close_io(struct process_io *io);
 
 /*
- * Start it. Returns its pid, and *@report is to be read: the end without a word once it executes,
+ * Start it, in the control group @group (-1: ours). Returns its pid, and *@report is to be read: the end without a word once it executes,
  * a struct process_failure if it cannot. Or a negative errno.
  */
-long process_start(const struct message_start *start, const struct process_io *io, int *report);
+long process_start(
+	const struct message_start *start, const struct process_io *io, int group, int *report);
 
 /* The way from fork to exec, in the child; what keeps it from exec goes to @report, and it exits. */
 void process_become(const struct message_start *start, const struct process_io *io, int report)

@@ -60,9 +60,10 @@ enum {
  *		half of the memory), str source (tag or device), str types (comma-separated; "":
  *		probe), str options
  * STANDARD	u32 AGENT_STANDARD_*: what programs expect to be mounted
- * MOUNT	u32 AGENT_MOUNT_*, str type ("bind", or a file system's), str source, str file (one
- *		file or folder in what is mounted; "": all of it), str target, str options. A
- *		missing target is made.
+ * MOUNT	u32 AGENT_MOUNT_*, str type ("bind", "none", or a file system's), str source, str
+ *		file (one file or folder in what is mounted; "": all of it), str target, str
+ *		options. A missing target is made. "none": the target is made, and propagates as the
+ *		flags say, that is all
  * FILE		u32 mode, u32 AGENT_FILE_*, str path, bytes content
  * HOSTNAME	str name
  * NET		u8[6] MAC (all 0: by name), str name, u8[6] MAC that it takes on (all 0: leave),
@@ -72,14 +73,19 @@ enum {
  *		first 4 of 16 bytes; a gateway of zeroes: on the link
  * CLOCK	u64 seconds since 1970, u32 nanoseconds
  * SYSCTL	str name (net.ipv4.ip_forward), str value
- * PIDS		u64 so many processes and threads of all sessions together, at most (0: any
- *		number); before MOUNT
+ * PIDS		u64 so many processes and threads of all sessions together, at most (0: any); they
+ *		have a control group of their own from now on. Before MOUNT
+ * GROUP	str file, str value: of that control group; what this kernel has not is passed over
  * DESCRIPTOR	u32 number (3 and up), u32 flags of open(2), u64 offset, str source (tag of a share), str
  *		file in it: what this session's process has open under that number; before
  *		PID_NAMESPACE
  * PID_NAMESPACE nothing: this session's process is to be process 1 of a namespace that all sessions'
  *		processes are in, and that /proc shows; once, after PIDS and before what is mounted
  *		below /proc
+ * DEVICES	bytes struct bpf_insn[]: what that control group may do with devices, as the kernel's
+ *		BPF_PROG_TYPE_CGROUP_DEVICE has it; passed over where it has not. After NODE
+ * NODE		u32 mode with its type (a device or a FIFO), u32 major, u32 minor, u32 uid, u32 gid,
+ *		str path. What is there is replaced, or hidden behind a mount outside of /dev
  * SETUP_DONE	nothing; answered by READY, and other sessions are taken from now on
  *
  * NET may come in the first session once its process runs, too, with AGENT_NET_AGAIN; what fails then
@@ -98,7 +104,8 @@ enum {
  *
  * READY	nothing
  * STARTED	u32 pid in the guest
- * OUTPUT	the payload is output of the header's stream: 1 or 2; a terminal has only 1
+ * OUTPUT	the payload is output of the header's stream: 1 or 2; a terminal has only 1. Empty:
+ *		nobody has the stream open any more while the process runs
  * STDIN_CREDIT	u32 so many more bytes of STDIN may be sent
  * STDIN_CLOSED	nothing: nobody reads the input any more, what comes is dropped
  * EXITED	u8 1 if killed by a signal, u32 exit status or signal, u64 user and u64 system time
@@ -120,6 +127,9 @@ enum agent_message {
 	AGENT_PIDS,
 	AGENT_PID_NAMESPACE,
 	AGENT_DESCRIPTOR,
+	AGENT_NODE,
+	AGENT_GROUP,
+	AGENT_DEVICES,
 
 	AGENT_START = 32,
 	AGENT_STDIN,
@@ -173,6 +183,16 @@ enum {
 	AGENT_MOUNT_ON_FILE = 64,   /* a missing target is made as a file, not as a folder */
 	AGENT_MOUNT_TRY = 128,	    /* what fails is passed over */
 	AGENT_MOUNT_COPY_UP = 256,  /* a tmpfs: what is in the target is copied into it first */
+	AGENT_MOUNT_DEVICES = 512,  /* on /dev: with the nodes and links that every container has */
+	/* How mounts below it propagate; with AGENT_MOUNT_RECURSIVE in all that is mounted there. */
+	AGENT_MOUNT_SHARED = 1024,
+	AGENT_MOUNT_SLAVE = 2048,
+	AGENT_MOUNT_PRIVATE = 4096,
+	AGENT_MOUNT_UNBINDABLE = 8192,
+	AGENT_MOUNT_SYNC = 16384,
+	AGENT_MOUNT_DIRSYNC = 32768,
+	AGENT_MOUNT_NODIRATIME = 65536,
+	AGENT_MOUNT_STRICTATIME = 131072,
 };
 
 enum {
@@ -205,6 +225,7 @@ enum {
  *	u32	flags for seccomp(2)
  *	str[]	argv, at least one
  *	str[]	environment; without HOME: HOME is added, from the guest's /etc/passwd
+ *	str	control group, from that of PIDS on: /a/b; "": where this program is itself
  */
 enum {
 	AGENT_START_TERMINAL = 1, /* a pty as controlling terminal; else three pipes */

@@ -138,7 +138,7 @@ static void on_start(struct session *s, struct supervisor *all, const struct wir
 	else
 		s->input.end = true;
 	err = s->first && all->waiting.pid ? waiting_start(&all->waiting, m, &s->io, &s->report)
-					   : process_start(&start, &s->io, &s->report);
+					   : process_start(&start, &s->io, all->group, &s->report);
 	process_close_theirs(&s->io, s->terminal);
 	if (err < 0) {
 		session_fail(s, AGENT_FAILED_START, err, "cannot make a process");

@@ -102,7 +102,9 @@ void session_output(struct session *s, unsigned i)
 		return;
 	if (n <= 0) { /* a terminal that nobody has open any more says EIO */
 		close_end(&s->io.out[i]);
-		return;
+		if (s->state != SESSION_RUNNING || s->terminal)
+			return;
+		n = 0; /* the end, for whoever reads it there */
 	}
 	s->left[i] -= s->draining ? (size_t)n : 0;
 	wire_put_header(&w, (uint32_t)n, AGENT_OUTPUT, i + 1);

@@ -50,8 +50,10 @@ static long carry_out(struct setup *setup, const struct wire_message *m, struct 
 		struct message_file file;
 		struct message_descriptor descriptor;
 		struct message_net net;
+		struct message_node node;
 	} u;
 	const char *name, *value;
+	struct wire_bytes blob;
 	uint64_t seconds;
 	uint32_t n;
 
@@ -73,12 +75,21 @@ static long carry_out(struct setup *setup, const struct wire_message *m, struct 
 	case AGENT_SYSCTL:
 		return message_sysctl(m, &name, &value) ? set_sysctl(name, value, why) : 1;
 	case AGENT_PIDS:
-		return message_u64(m, &seconds) ? limits_pids(seconds, why) : 1;
+		return message_u64(m, &seconds) ? limits_pids(seconds, setup->group, why) : 1;
 	case AGENT_DESCRIPTOR:
 		return message_descriptor(m, &u.descriptor) ? mounts_open(setup, &u.descriptor, why)
 							    : 1;
 	case AGENT_PID_NAMESPACE:
-		return m->len ? 1 : waiting_begin(setup->waiting, why);
+		return m->len ? 1 : waiting_begin(setup->waiting, *setup->group, why);
+	case AGENT_GROUP:
+		if (!message_sysctl(m, &name, &value))
+			return 1;
+		limits_group(name, value);
+		return 0;
+	case AGENT_DEVICES:
+		return message_blob(m, &blob) ? limits_devices(&blob, why) : 1;
+	case AGENT_NODE:
+		return message_node(m, &u.node) ? mounts_node(setup, &u.node, why) : 1;
 	case AGENT_SETUP_DONE:
 		return mounts_done(setup, why);
 	default:
@@ -89,7 +100,8 @@ static long carry_out(struct setup *setup, const struct wire_message *m, struct 
 static bool needs_root(unsigned type)
 {
 	return type == AGENT_STANDARD || type == AGENT_MOUNT || type == AGENT_FILE ||
-	       type == AGENT_DESCRIPTOR || type == AGENT_PID_NAMESPACE || type == AGENT_SETUP_DONE;
+	       type == AGENT_DESCRIPTOR || type == AGENT_PID_NAMESPACE || type == AGENT_NODE ||
+	       type == AGENT_SETUP_DONE;
 }
 
 bool setup_message(void *ctx, const struct wire_message *m, struct text *why, long *err)

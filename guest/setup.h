@@ -11,6 +11,7 @@
 struct setup {
 	int initramfs; /* O_PATH: the folder that was the root before ROOT; -1: ROOT has not come */
 	struct waiting *waiting;
+	int *group;		     /* of all sessions' processes; O_PATH, or -1 */
 	unsigned hidden;	     /* how many names in it are used */
 	bool root_becomes_read_only; /* at SETUP_DONE */
 };
@@ -25,6 +26,7 @@ bool setup_message(void *ctx, const struct wire_message *m, struct text *why, lo
 long mounts_root(struct setup *setup, const struct message_root *root, struct text *why);
 long mounts_standard(struct setup *setup, uint32_t which, struct text *why);
 long mounts_add(struct setup *setup, const struct message_mount *mount, struct text *why);
+long mounts_node(struct setup *setup, const struct message_node *node, struct text *why);
 long mounts_file(struct setup *setup, const struct message_file *file, struct text *why);
 /* Kept open for the process that waits. */
 long mounts_open(

@@ -23,7 +23,7 @@ struct supervisor *supervise_create(int fd)
 	if (at < 0 && at > -4096)
 		return NULL;
 	sys_sigmask(~0ULL);
-	all->listener = -1;
+	all->listener = all->group = -1;
 	all->signals = (int)sys_signalfd(heard);
 	if (all->signals < 0 || !session_open(&all->sessions[0], fd, true)) {
 		sys_unmap(all, sizeof(*all));

@@ -11,7 +11,8 @@ struct supervisor {
 	struct session sessions[AGENT_SESSIONS_MAX]; /* the first is [0] */
 	struct pollfd fds[2 + WAIT_COUNT * AGENT_SESSIONS_MAX];
 	struct waiting waiting; /* for the START of the first */
-	int signals;		/* a signalfd */
+	int group;    /* control group of all their processes; O_PATH, or -1: this program's */
+	int signals;  /* a signalfd */
 	int listener; /* for further sessions; -1 before SETUP_DONE, or where that failed */
 	/* Opens it: a listening, non-blocking descriptor, or a negative errno. */
 	long (*listen)(void);

@@ -15,6 +15,7 @@
 #include <linux/fcntl.h>
 #include <linux/mount.h>
 #include <linux/reboot.h>
+#include <linux/sched.h>
 #include <linux/time_types.h>
 #include <poll.h>
 #include <signal.h>
@@ -28,11 +29,12 @@
 #define SYS_PTR(p) ((long)(uintptr_t)(p))
 
 /* S_IFMT, S_IFBLK and so on: linux/stat.h hides them where glibc has been included. */
-#define SYS_MODE_TYPE	0170000
-#define SYS_MODE_BLOCK	0060000
-#define SYS_MODE_FOLDER 0040000
-#define SYS_MODE_FILE	0100000
-#define SYS_MODE_LINK	0120000
+#define SYS_MODE_TYPE	   0170000
+#define SYS_MODE_CHARACTER 0020000
+#define SYS_MODE_BLOCK	   0060000
+#define SYS_MODE_FOLDER	   0040000
+#define SYS_MODE_FILE	   0100000
+#define SYS_MODE_LINK	   0120000
 
 static inline long sys_open(const char *path, int flags)
 {
@@ -192,6 +194,18 @@ static inline long sys_getpid(void)
 static inline long sys_fork(void)
 {
 	return sys_call(__NR_clone, SIGCHLD, 0, 0, 0, 0);
+}
+
+/* With the child in the control group @group (O_PATH, or -1) from its beginning, if that can be. */
+static inline long sys_fork_into(int group)
+{
+	struct clone_args args = {
+		.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD, .cgroup = (uint64_t)group
+	};
+	long pid =
+		group < 0 ? -ENOSYS : sys_call(__NR_clone3, SYS_PTR(&args), sizeof(args), 0, 0, 0);
+
+	return pid < 0 ? sys_fork() : pid;
 }
 
 static inline long sys_kill(int pid, int number)

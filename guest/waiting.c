@@ -94,7 +94,7 @@ static void __attribute__((noreturn)) wait_here(const struct waiting *w, int soc
 
 /* ---- in process 1 of the machine ---- */
 
-long waiting_begin(struct waiting *w, struct text *why)
+long waiting_begin(struct waiting *w, int group, struct text *why)
 {
 	long err, said = 0;
 	int ends[2];
@@ -108,7 +108,7 @@ long waiting_begin(struct waiting *w, struct text *why)
 	sys_detach("/proc");
 	err = sys_call(__NR_unshare, CLONE_NEWPID, 0, 0, 0, 0);
 	if (err == 0)
-		err = sys_fork();
+		err = sys_fork_into(group);
 	if (err == 0) {
 		sys_close(ends[0]);
 		wait_here(w, ends[1]);

@@ -20,11 +20,11 @@ struct waiting {
 };
 
 /*
- * Make it, and the namespace, in which all children of the calling process are from then on. 0, or a
+ * Make it in the control group @group, and the namespace, in which all children of the calling process are from then on. 0, or a
  * negative errno with what failed in @why. The calling process is not in the namespace: what is below
  * /proc/self is not to be had in the new /proc.
  */
-long waiting_begin(struct waiting *w, struct text *why);
+long waiting_begin(struct waiting *w, int group, struct text *why);
 
 /* As process_start(), of a START whose payload is @m: what waits becomes that process. */
 long waiting_start(

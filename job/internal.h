@@ -12,6 +12,7 @@ enum { JOB_BUFFER = 256 * 1024 };
 struct job_stream {
 	int fd;
 	bool whole; /* a regular file: takes everything at once */
+	bool ended; /* nothing more comes, and our own end is to be closed when it is written */
 	bool gone;  /* nothing can be written any more: drop it */
 	uint8_t *bytes;
 	size_t from, to;
@@ -32,6 +33,7 @@ struct job {
 
 	/* stdio.c */
 	struct job_stream out[2];
+	int null;      /* /dev/null, or -1 */
 	bool reading;  /* there is input to carry */
 	bool terminal; /* ours is raw */
 	bool stuck;    /* a stream was full: agent_resume() when it is not */
@@ -48,6 +50,8 @@ unsigned stdio_prepare(struct job *job, struct pollfd *fds);
 void stdio_step(struct job *job, const struct pollfd *fds, unsigned count);
 /* Take output of the guest's process. Returns how much there was room for. */
 size_t stdio_take(struct job *job, int stream, const void *bytes, size_t len);
+/* Nothing more comes of it. */
+void stdio_end(struct job *job, int stream);
 /* Has everything been written? */
 bool stdio_drained(const struct job *job);
 /* The size of our terminal; false where there is none. */

@@ -70,6 +70,14 @@ static size_t on_output(void *ctx, int stream, const void *bytes, size_t len)
 	return stdio_take(ctx, stream, bytes, len);
 }
 
+static void on_output_end(void *ctx, int stream)
+{
+	struct job *job = ctx;
+
+	if (job->config->pass_ends)
+		stdio_end(job, stream);
+}
+
 static void on_stdin_closed(void *ctx)
 {
 	struct job *job = ctx;
@@ -116,6 +124,7 @@ static const struct agent_events events = {
 	.on_exited = on_exited,
 	.on_failed = on_failed,
 	.on_lost = on_lost,
+	.on_output_end = on_output_end,
 };
 
 /* ---- the main loop ---- */
@@ -279,6 +288,7 @@ int job_create(struct job **out, const struct job_config *config, int fd, struct
 	if (!job)
 		return error_set(err, ERROR_HOST, ENOMEM, "out of memory for the job");
 	job->config = config;
+	job->null = -1;
 	job->boot_deadline = now + config->boot_limit_ms;
 	job->deadline = config->timeout_ms && !config->held ? now + config->timeout_ms : INT64_MAX;
 	job->farewell = INT64_MAX;

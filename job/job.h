@@ -33,6 +33,13 @@ struct job_config {
 	unsigned standard; /* AGENT_STANDARD_* */
 	unsigned sysctls;
 	const struct job_sysctl *sysctl;
+	bool grouped; /* a control group of their own even without a limit, and its files: */
+	unsigned group_files;
+	const struct job_sysctl *group_file;
+	unsigned nodes; /* made behind the mounts */
+	const struct agent_node *node;
+	const void *device_filter; /* struct bpf_insn[]; NULL: none */
+	size_t device_filter_bytes;
 	uint64_t pids;	      /* processes and threads in the guest, of its sessions; 0: no limit */
 	unsigned descriptors; /* files that the process has open from the beginning */
 	struct agent_descriptor descriptor[AGENT_DESCRIPTORS_MAX]; /* pid_namespace only */
@@ -52,6 +59,7 @@ struct job_config {
 	 * is not looked at, and the boot limit does not run.
 	 */
 	bool held;
+	bool pass_ends; /* where the process closes its output, ours becomes /dev/null */
 	/* The process is there: called once, from the main loop. May be NULL. */
 	void (*on_started)(void *ctx);
 	void *ctx;

@@ -77,14 +77,20 @@ static int queue(struct job *job)
 	/* Before /proc/sys may become read-only. */
 	for (unsigned i = 0; i < c->sysctls && r == 0; i++)
 		r = agent_setup_sysctl(a, c->sysctl[i].name, c->sysctl[i].value);
-	if (r == 0 && c->pids)
+	if (r == 0 && (c->pids || c->grouped))
 		r = agent_setup_pids(a, c->pids);
 	for (unsigned i = 0; i < c->descriptors && r == 0; i++)
 		r = agent_setup_descriptor(a, &c->descriptor[i]);
 	if (r == 0 && c->pid_namespace)
 		r = agent_setup_pid_namespace(a);
+	for (unsigned i = 0; i < c->group_files && r == 0; i++)
+		r = agent_setup_group(a, c->group_file[i].name, c->group_file[i].value);
 	for (unsigned i = 0; i < c->mounts && r == 0; i++)
 		r = agent_setup_mount(a, &c->mount[i]);
+	for (unsigned i = 0; i < c->nodes && r == 0; i++)
+		r = agent_setup_node(a, &c->node[i]);
+	if (r == 0 && c->device_filter)
+		r = agent_setup_devices(a, c->device_filter, c->device_filter_bytes);
 	if (r == 0)
 		r = agent_setup_hostname(a, c->hostname);
 	if (r == 0)

@@ -12,12 +12,14 @@
 #include "util/macros.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,6 +43,12 @@ int stdio_open(struct job *job, struct error *err)
 		if (!job->out[i].bytes)
 			return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
 	}
+	/* What is no null device anywhere is at least nobody else's. */
+	job->null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	if (job->null < 0)
+		job->null = memfd_create("null", MFD_CLOEXEC);
+	if (job->null < 0)
+		return error_set(err, ERROR_HOST, errno, "cannot open /dev/null: %m");
 	job->reading = flags & AGENT_START_STDIN;
 	job->terminal =
 		job->reading && (flags & AGENT_START_TERMINAL) && terminal_usable(STDIN_FILENO);
@@ -55,6 +63,8 @@ void stdio_close(struct job *job)
 		console_restore_terminal();
 	for (int i = 0; i < 2; i++)
 		free(job->out[i].bytes);
+	if (job->null >= 0)
+		close(job->null);
 }
 
 void stdio_begin(struct job *job)
@@ -91,6 +101,23 @@ size_t stdio_take(struct job *job, int stream, const void *bytes, size_t len)
 	s->to += n;
 	job->stuck |= n < len;
 	return n;
+}
+
+/* Whoever waits for its end at the other side of a pipe has it; here the number stays in use. */
+static void close_ended(struct job *job, struct job_stream *s)
+{
+	if (!s->ended || s->from < s->to)
+		return;
+	s->ended = false;
+	s->whole = dup3(job->null, s->fd, 0) >= 0;
+}
+
+void stdio_end(struct job *job, int stream)
+{
+	struct job_stream *s = &job->out[stream == 2];
+
+	s->ended = true;
+	close_ended(job, s);
 }
 
 bool stdio_drained(const struct job *job)
@@ -179,6 +206,8 @@ void stdio_step(struct job *job, const struct pollfd *fds, unsigned count)
 		else
 			write_out(job, &job->out[fds[i].fd == STDERR_FILENO]);
 	}
+	for (int i = 0; i < 2; i++)
+		close_ended(job, &job->out[i]);
 	if (job->stuck) {
 		job->stuck = false;
 		agent_resume(job->agent);

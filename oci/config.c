@@ -142,16 +142,12 @@ int oci_config_parse(
 	return 0;
 }
 
-int oci_config_read(struct oci_config **out, const char *bundle, struct error *err)
+int oci_config_read(struct oci_config **out, const char *path, struct error *err)
 {
-	_cleanup_free_ char *path = NULL, *text = NULL;
+	_cleanup_free_ char *text = NULL;
 	size_t len;
 
 	*out = NULL;
-	if (asprintf(&path, "%s/config.json", bundle) < 0) {
-		path = NULL;
-		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
-	}
 	text = cfg_read(path, path, &len, err);
 	if (!text)
 		return -EINVAL;

@@ -64,7 +64,8 @@ struct oci_mount {
 	/* Destinations are absolute and clean; a bind's source may be relative to the bundle. */
 	bool bind, recursive; /* bind and rbind, whether by type or option; type is "bind" then */
 	/* Of the options: */
-	bool read_only, nosuid, nodev, noexec, noatime, tmpcopyup;
+	bool read_only, nosuid, nodev, noexec, noatime, nodiratime, strictatime, sync, dirsync;
+	bool tmpcopyup;
 	unsigned long
 		propagation; /* MS_PRIVATE, MS_SHARED, MS_SLAVE ..., with MS_REC; 0: none said */
 	const char *data;    /* the others, comma-separated, for the file system; "": none */
@@ -128,6 +129,13 @@ struct oci_hugepages {
 	uint64_t limit;	  /* bytes */
 };
 
+struct oci_device_rule {
+	bool allow;
+	char type;	      /* 'a', 'b', 'c' */
+	int64_t major, minor; /* -1: any */
+	unsigned access;      /* BPF_DEVCG_ACC_* */
+};
+
 /* linux.resources; has_*: it was there. Limits of -1 mean none. */
 struct oci_resources {
 	bool has_memory_limit, has_memory_reservation, has_memory_swap, has_pids, has_cpu_shares,
@@ -142,6 +150,8 @@ struct oci_resources {
 	struct oci_hugepages *hugepage;
 	struct oci_pairs unified; /* files of cgroup v2: the keys have no slash in them */
 	bool all_devices;	  /* the device rules allow everything: --privileged */
+	size_t device_rules;
+	struct oci_device_rule *device_rule;
 	struct json_object *json; /* the section, or NULL */
 };
 
@@ -175,7 +185,7 @@ struct oci_config {
 	struct oci_pairs sysctl, annotations;
 	struct oci_strings masked_paths, readonly_paths;
 	const char *rootfs_propagation; /* NULL: not said */
-	/* Those that the guest's kernel has: oci_device_guest_path(). The rest was refused. */
+	/* With --privileged only those that the guest's kernel has: oci_device_guest_path(). */
 	size_t devices;
 	struct oci_device *device;
 	struct json_object *seccomp; /* linux.seccomp, or NULL; oci/seccomp.h */
@@ -189,11 +199,11 @@ struct oci_config {
 };
 
 /*
- * Read BUNDLE/config.json. Every error is one line that names the file and the section
+ * Read @path, a config.json. Every error is one line that names the file and the section
  * ("config.json: process.args: ...") with ERROR_USAGE for what is wrong or cannot be done in a
  * machine (the reason is said), ERROR_IMAGE for a file that cannot be read.
  */
-int oci_config_read(struct oci_config **out, const char *bundle, struct error *err);
+int oci_config_read(struct oci_config **out, const char *path, struct error *err);
 /* The same for text already in memory: the fuzz target's and the tests' way in. */
 int oci_config_parse(
 	struct oci_config **out, const char *name, const char *text, size_t len, struct error *err);

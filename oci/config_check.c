@@ -191,11 +191,14 @@ static int place_mounts(struct tree *tree)
 		const char *rest;
 		struct walk walk;
 		struct stat st;
+		size_t len;
 
 		go(tree, &walk, tree->config->mount[tree->mounts].destination, &st);
 		rest = walk.todo + strspn(walk.todo, "/");
-		if (asprintf(&tree->target[tree->mounts], "%s%s%s", walk.at, *rest ? "/" : "",
-			    rest) < 0) {
+		for (len = strlen(rest); len && rest[len - 1] == '/'; len--)
+			;
+		if (asprintf(&tree->target[tree->mounts], "%s%s%.*s", walk.at, len ? "/" : "",
+			    (int)len, rest) < 0) {
 			tree->target[tree->mounts] = NULL;
 			return -ENOMEM;
 		}
@@ -282,6 +285,56 @@ static int check(const struct tree *tree, struct error *err)
 	}
 }
 
+int oci_check_devices(const struct oci_config *config, struct error *err)
+{
+	for (size_t i = 0; i < config->devices; i++) {
+		const struct oci_device *device = &config->device[i];
+		char path[64];
+
+		snprintf(path, sizeof(path), "/sys/dev/%s/%lld:%lld",
+			device->type == 'b' ? "block" : "char", (long long)device->major,
+			(long long)device->minor);
+		if (device->type == 'p' || oci_device_guest_path(device) || access(path, F_OK) < 0)
+			continue;
+		return error_set(err, ERROR_USAGE, ENODEV,
+			"config.json: linux.devices[%zu].path: %s: a device of the host cannot be "
+			"passed into a machine",
+			i, device->path);
+	}
+	return 0;
+}
+
+static void free_tree(struct tree *tree)
+{
+	for (size_t i = 0; tree->target && i < tree->config->mounts; i++)
+		free(tree->target[i]);
+	free(tree->target);
+}
+
+int oci_resolve_mounts(struct oci_config *config, int rootfs_fd, struct error *err)
+{
+	struct tree tree = { .config = config, .rootfs_fd = rootfs_fd };
+	struct cfg cfg = {
+		.name = "config.json",
+		.err = err,
+		.memory = json_object_get_userdata(config->json),
+	};
+	int r = place_mounts(&tree);
+
+	if (r < 0)
+		error_set(err, ERROR_HOST, ENOMEM, "out of memory");
+	for (size_t i = 0; r == 0 && i < config->mounts; i++) {
+		const char *place = *tree.target[i] ? cfg_clean_path(&cfg, tree.target[i]) : NULL;
+
+		if (place)
+			config->mount[i].destination = place;
+		else if (*tree.target[i])
+			r = -ENOMEM;
+	}
+	free_tree(&tree);
+	return r;
+}
+
 int oci_check_command(const struct oci_config *config, int rootfs_fd, struct error *err)
 {
 	struct tree tree = { .config = config, .rootfs_fd = rootfs_fd };
@@ -291,9 +344,7 @@ int oci_check_command(const struct oci_config *config, int rootfs_fd, struct err
 		return error_set(err, ERROR_USAGE, EINVAL, "process.args: there is nothing to run");
 	r = place_mounts(&tree);
 	r = r < 0 ? error_set(err, ERROR_HOST, ENOMEM, "out of memory") : check(&tree, err);
-	for (size_t i = 0; tree.target && i < config->mounts; i++)
-		free(tree.target[i]);
-	free(tree.target);
+	free_tree(&tree);
 	return r;
 }
 

@@ -15,6 +15,18 @@
 int oci_check_command(const struct oci_config *config, int rootfs_fd, struct error *err);
 
 /*
+ * Refuse devices that the host has and the guest has not: they cannot be passed into a machine. Of one
+ * that nobody has a node is made, which does as much in the guest as it would elsewhere.
+ */
+int oci_check_devices(const struct oci_config *config, struct error *err);
+
+/*
+ * Follow the symbolic links of the root (@rootfs_fd, a directory) in the destinations of the mounts:
+ * where they lead need not be there yet. -ENOMEM.
+ */
+int oci_resolve_mounts(struct oci_config *config, int rootfs_fd, struct error *err);
+
+/*
  * Look at the bind mounts' sources (relative ones: in @bundle_fd, a directory): sets mount->file.
  * Devices, which engines without privileges pass as binds, leave the list of mounts: those that the
  * guest has itself become config->device entries; of others with --privileged nothing remains.

@@ -7,6 +7,7 @@
 #include "util/macros.h"
 
 #include <errno.h>
+#include <linux/bpf.h>
 #include <string.h>
 
 static const struct {
@@ -76,6 +77,15 @@ static int read_device(struct cfg *cfg, struct json_object *in, struct oci_devic
 	return has ? 0 : cfg_fail(cfg, "minor", "is missing");
 }
 
+static unsigned access_of(const char *text)
+{
+	if (!*text)
+		text = "rwm";
+	return (strchr(text, 'r') ? BPF_DEVCG_ACC_READ : 0U) |
+	       (strchr(text, 'w') ? BPF_DEVCG_ACC_WRITE : 0U) |
+	       (strchr(text, 'm') ? BPF_DEVCG_ACC_MKNOD : 0U);
+}
+
 /*
  * Whether the rules, in their order, end with everything being allowed: what --privileged asks for,
  * which also lists every device of the host.
@@ -86,7 +96,12 @@ int config_device_rules(struct cfg *cfg, struct json_object *resources, struct o
 	size_t count;
 	int r = cfg_array(cfg, resources, "devices", &array, &count);
 
-	for (size_t i = 0; r == 0 && i < count; i++) {
+	if (r < 0)
+		return r;
+	out->device_rule = cfg_alloc(cfg, count, sizeof(*out->device_rule));
+	if (!out->device_rule)
+		return -ENOMEM;
+	for (size_t i = 0; i < count; i++) {
 		const char *type = "a", *access = "rwm";
 		int64_t major = -1, minor = -1;
 		bool allow = false;
@@ -109,9 +124,16 @@ int config_device_rules(struct cfg *cfg, struct json_object *resources, struct o
 		if ((!*type || *type == 'a') && major < 0 && minor < 0 && strchr(access, 'r') &&
 			strchr(access, 'w'))
 			out->all_devices = allow;
+		out->device_rule[out->device_rules++] = (struct oci_device_rule){ .allow = allow,
+			.type = !*type	       ? 'a'
+				: *type == 'u' ? 'c'
+					       : *type,
+			.major = major,
+			.minor = minor,
+			.access = access_of(access) };
 		cfg_leave(cfg, mark);
 	}
-	return r;
+	return 0;
 }
 
 int config_devices(struct cfg *cfg, struct json_object *in, struct oci_config *out)
@@ -137,15 +159,10 @@ int config_devices(struct cfg *cfg, struct json_object *in, struct oci_config *o
 		r = read_device(cfg, item, device);
 		if (r < 0)
 			return r;
-		if (oci_device_guest_path(device))
+		/* --privileged lists all that the host has. */
+		if (oci_device_guest_path(device) || device->type == 'p' ||
+			!out->resources.all_devices)
 			out->devices++;
-		else if (!out->resources.all_devices)
-			return cfg_fail(cfg, "path",
-				device->type == 'p'
-					? "%s: a pipe with a name cannot be made in a machine"
-					: "%s: a device of the host cannot be passed into a "
-					  "machine",
-				device->path);
 		cfg_leave(cfg, mark);
 	}
 	return 0;

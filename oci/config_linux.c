@@ -42,9 +42,9 @@ static int read_namespace(struct cfg *cfg, struct json_object *in, struct oci_co
 	out->ns[i].present = true;
 	out->ns[i].path = path && *path ? path : NULL;
 	if (out->ns[i].path && i == OCI_NS_PID)
-		return cfg_fail(cfg, "path",
-			"a machine has processes of its own and cannot be among another "
-			"container's; use a new pid namespace");
+		return cfg_warn(cfg, "path",
+			"a machine has processes of its own, which are not among those of the "
+			"namespace");
 	if (out->ns[i].path && i == OCI_NS_TIME)
 		return cfg_fail(cfg, "path", "a machine has clocks of its own");
 	/* Containers of one pod are told to share it, and most never use it: no reason to refuse. */
@@ -57,14 +57,16 @@ static int read_namespace(struct cfg *cfg, struct json_object *in, struct oci_co
 /* What it means that a namespace is not there: the host's own. */
 static int check_absent(struct cfg *cfg, const struct oci_config *out)
 {
-	if (!out->ns[OCI_NS_PID].present)
-		return cfg_fail(cfg, "namespaces",
-			"no pid namespace: a machine has processes of its own and cannot be among "
-			"the host's (--pid=host)");
-	if (!out->ns[OCI_NS_IPC].present)
-		return cfg_fail(cfg, "namespaces",
+	if (!out->ns[OCI_NS_PID].present &&
+		cfg_warn(cfg, "namespaces",
+			"no pid namespace: a machine has processes of its own, which are not among "
+			"the host's (--pid=host)") < 0)
+		return -ENOMEM;
+	if (!out->ns[OCI_NS_IPC].present &&
+		cfg_warn(cfg, "namespaces",
 			"no ipc namespace: System V IPC and message queues of the host cannot be "
-			"reached from a machine (--ipc=host)");
+			"reached from a machine (--ipc=host)") < 0)
+		return -ENOMEM;
 	if (!out->ns[OCI_NS_NETWORK].present)
 		return cfg_warn(cfg, "namespaces",
 			"no network namespace: the guest has a network of its own behind the "
@@ -95,17 +97,58 @@ static int read_namespaces(struct cfg *cfg, struct json_object *in, struct oci_c
 	return check_absent(cfg, out);
 }
 
+/* Whether @name, with dots or slashes in it, is @setting, or below it where that ends with a dot. */
+static bool is_setting(const char *name, const char *setting)
+{
+	for (; *name && *setting; name++, setting++)
+		if (*name != *setting && !(*name == '/' && *setting == '.'))
+			return false;
+	return !*setting && (!*name || setting[-1] == '.');
+}
+
+/*
+ * A setting of a namespace that is not the container's own is meant for somebody else, too, who would
+ * not get it from a machine. What belongs to no namespace is the machine's.
+ */
+static int check_sysctl(struct cfg *cfg, const struct oci_config *out, const char *name)
+{
+	static const struct {
+		const char *setting;
+		enum oci_namespace ns;
+	} settings[] = {
+		{ "net.", OCI_NS_NETWORK },
+		{ "fs.mqueue.", OCI_NS_IPC },
+		{ "kernel.msgmax", OCI_NS_IPC },
+		{ "kernel.msgmnb", OCI_NS_IPC },
+		{ "kernel.msgmni", OCI_NS_IPC },
+		{ "kernel.sem", OCI_NS_IPC },
+		{ "kernel.shmall", OCI_NS_IPC },
+		{ "kernel.shmmax", OCI_NS_IPC },
+		{ "kernel.shmmni", OCI_NS_IPC },
+		{ "kernel.shm_rmid_forced", OCI_NS_IPC },
+		{ "kernel.domainname", OCI_NS_UTS },
+	};
+
+	if (!*name || strspn(name, "./") || strstr(name, "..") || strstr(name, "/.") ||
+		strstr(name, "./") || strstr(name, "//"))
+		return cfg_fail(cfg, "sysctl", "'%s' is not the name of a setting", name);
+	if (is_setting(name, "kernel.hostname"))
+		return cfg_fail(cfg, "sysctl", "'%s' is set by hostname", name);
+	for (unsigned i = 0; i < ARRAY_SIZE(settings); i++)
+		if (is_setting(name, settings[i].setting) && !out->ns[settings[i].ns].present)
+			return cfg_fail(cfg, "sysctl",
+				"'%s' is a setting of the host's %s namespace: there is none in "
+				"linux.namespaces",
+				name, namespace_names[settings[i].ns]);
+	return 0;
+}
+
 static int read_sysctl(struct cfg *cfg, struct json_object *in, struct oci_config *out)
 {
 	int r = cfg_pairs(cfg, in, "sysctl", &out->sysctl);
 
-	for (size_t i = 0; r == 0 && i < out->sysctl.count; i++) {
-		const char *name = out->sysctl.list[i].key;
-
-		if (!*name || strspn(name, "./") || strstr(name, "..") || strstr(name, "/.") ||
-			strstr(name, "./") || strstr(name, "//"))
-			r = cfg_fail(cfg, "sysctl", "'%s' is not the name of a setting", name);
-	}
+	for (size_t i = 0; r == 0 && i < out->sysctl.count; i++)
+		r = check_sysctl(cfg, out, out->sysctl.list[i].key);
 	return r;
 }
 

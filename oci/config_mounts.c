@@ -35,6 +35,19 @@ static const struct {
 	{ "rnoatime", FLAG(noatime), true },
 	{ "atime", FLAG(noatime), false },
 	{ "ratime", FLAG(noatime), false },
+	{ "nodiratime", FLAG(nodiratime), true },
+	{ "rnodiratime", FLAG(nodiratime), true },
+	{ "diratime", FLAG(nodiratime), false },
+	{ "rdiratime", FLAG(nodiratime), false },
+	{ "strictatime", FLAG(strictatime), true },
+	{ "rstrictatime", FLAG(strictatime), true },
+	{ "nostrictatime", FLAG(strictatime), false },
+	{ "rnostrictatime", FLAG(strictatime), false },
+	{ "relatime", FLAG(strictatime), false },
+	{ "rrelatime", FLAG(strictatime), false },
+	{ "sync", FLAG(sync), true },
+	{ "async", FLAG(sync), false },
+	{ "dirsync", FLAG(dirsync), true },
 	{ "tmpcopyup", FLAG(tmpcopyup), true },
 	{ "notmpcopyup", FLAG(tmpcopyup), false },
 	{ "bind", FLAG(bind), true },
@@ -45,9 +58,7 @@ static const struct {
  * Options that change nothing here: the file systems of the guest are its own, with relatime, and
  * how often the host's are written back is the host's affair. docs/oci.md says so.
  */
-static const char *const passed_over[] = { "defaults", "async", "sync", "dirsync", "relatime",
-	"rrelatime", "norelatime", "rnorelatime", "strictatime", "rstrictatime", "nostrictatime",
-	"rnostrictatime", "diratime", "rdiratime", "nodiratime", "rnodiratime", "lazytime",
+static const char *const passed_over[] = { "defaults", "norelatime", "rnorelatime", "lazytime",
 	"nolazytime", "mand", "nomand", "iversion", "noiversion", "silent", "loud", "symfollow",
 	"rsymfollow", "acl", "noacl", "nofail" };
 
@@ -91,10 +102,9 @@ const char *oci_mount_option(unsigned i)
 	if (i < ARRAY_SIZE(passed_over))
 		return passed_over[i];
 	i -= ARRAY_SIZE(passed_over);
-	/* Those that share mounts with the host come last, and are refused. */
-	if (i < ARRAY_SIZE(propagations) - 2)
+	if (i < ARRAY_SIZE(propagations))
 		return propagations[i].name;
-	return i == ARRAY_SIZE(propagations) - 2 ? "rbind" : NULL;
+	return i == ARRAY_SIZE(propagations) ? "rbind" : NULL;
 }
 
 static bool is_among(const char *text, const char *const *list, size_t count)
@@ -168,10 +178,13 @@ static int check_type(struct cfg *cfg, struct oci_mount *mount)
 	if (mount->bind) {
 		if (!*mount->source)
 			return cfg_fail(cfg, "source", "is missing: a bind mount needs one");
-		if (mount->data[0])
-			return cfg_fail(
-				cfg, "options", "'%s' means nothing for a bind mount", mount->data);
 		mount->type = "bind";
+		/* As everybody's mount(2) does it. */
+		if (mount->data[0] &&
+			cfg_warn(cfg, "options", "'%s' means nothing for a bind mount",
+				mount->data) < 0)
+			return -ENOMEM;
+		mount->data = "";
 		return 0;
 	}
 	if (!*mount->type || !strcmp(mount->type, "none"))
@@ -211,10 +224,9 @@ static int read_mount(struct cfg *cfg, struct json_object *in, struct oci_mount 
 		return r;
 	if (mount->tmpcopyup && strcmp(mount->type, "tmpfs"))
 		return cfg_fail(cfg, "options", "tmpcopyup is for tmpfs");
-	if (mount->propagation & MS_SHARED)
-		return cfg_fail(cfg, "options",
-			"shared: what is mounted in a machine cannot be seen on the host; use "
-			"slave or private");
+	if (mount->bind && mount->propagation & MS_SHARED)
+		return cfg_warn(cfg, "options",
+			"shared: what is mounted in a machine cannot be seen on the host");
 	return 0;
 }
 

@@ -76,6 +76,25 @@ int console_open_pair(struct console_pair *pair, const char *path,
 	return send_master(fd, pair->master, err);
 }
 
+void console_take_foreground(struct foreground *own)
+{
+	struct termios raw;
+
+	own->taken = isatty(STDIN_FILENO) && tcgetpgrp(STDIN_FILENO) == getpgrp() &&
+		     tcgetattr(STDIN_FILENO, &own->saved) == 0;
+	if (!own->taken)
+		return;
+	raw = own->saved;
+	cfmakeraw(&raw);
+	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+}
+
+void console_leave_foreground(const struct foreground *own)
+{
+	if (own->taken)
+		tcsetattr(STDIN_FILENO, TCSANOW, &own->saved);
+}
+
 int console_take(int slave, struct error *err)
 {
 	setsid();

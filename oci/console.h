@@ -4,6 +4,9 @@
 #include "oci/config.h"
 #include "util/error.h"
 
+#include <stdbool.h>
+#include <termios.h>
+
 struct console_pair {
 	int master, slave; /* -1: none */
 };
@@ -15,6 +18,15 @@ struct console_pair {
  */
 int console_open_pair(struct console_pair *pair, const char *path,
 	const struct oci_process *process, struct error *err);
+
+/* For `run` in a terminal that is passed on as it is: raw, and as it was. Nothing without one. */
+struct foreground {
+	bool taken;
+	struct termios saved;
+};
+
+void console_take_foreground(struct foreground *own);
+void console_leave_foreground(const struct foreground *own);
 
 /*
  * A session of our own; with a terminal (@slave >= 0) it becomes the controlling one, so changes of

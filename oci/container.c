@@ -242,7 +242,7 @@ static int make(struct container *c, struct error *err)
 	int r = console_take(c->terminal, err);
 
 	if (r == 0)
-		r = namespaces_enter(c->config, c->userns, err);
+		r = namespaces_enter(c, err);
 	if (r < 0)
 		return r;
 	say(c, CONTAINER_NAMESPACES);
@@ -312,7 +312,7 @@ void container_main(struct container *c)
 	struct error err = { 0 };
 
 	vm_config_init(&c->vm);
-	c->binds_tree = c->control = c->starting = -1;
+	c->mounts_home = c->binds_tree = c->control = c->starting = -1;
 	for (int i = 0; i < CONTAINER_CONNECTIONS; i++)
 		c->connection[i] = -1;
 	c->attendant = (struct machine_attendant){ c, prepare, attend, on_signal };

@@ -51,12 +51,13 @@ struct container {
 	struct job_config job_config;
 	struct job *job;
 	struct machine *machine;
-	int binds_tree; /* the tmpfs that has the binds, or -1 */
+	int mounts_home; /* the mount namespace that is not to be our own in the end, or -1 */
+	int binds_tree;	 /* the tmpfs that has the binds, or -1 */
 	int control;
 	int connection[CONTAINER_CONNECTIONS]; /* -1: free */
 	int starting;			       /* of them the one that waits for the start, or -1 */
 	struct machine_attendant attendant;
-	struct job_sysctl sysctl[128];
+	struct job_sysctl sysctl[128], group_file[64];
 	struct oci_network network;
 	struct oci_interfaces found; /* at the start; what the guest is told points into it */
 };
@@ -69,12 +70,18 @@ int namespaces_before_fork(const struct oci_config *config, struct error *err);
 /* Parent, behind it: its next children (hooks) are in its own again. */
 void namespaces_after_fork(void);
 /* The child. Not the user namespace, but what belongs to it. */
-int namespaces_enter(
-	const struct oci_config *config, const struct userns *userns, struct error *err);
+int namespaces_enter(struct container *c, struct error *err);
 
+/*
+ * mounts_tell.c. Shared memory is of the container's processes alone, and so the guest's own; but where
+ * the container joins another's namespace (a pod), it is to see the other's files.
+ */
+bool mounts_is_own_shm(const struct container *c, const struct oci_mount *m);
+/* mounts_tell.c: whether @m comes from the host. */
+bool mounts_is_shared(const struct container *c, const struct oci_mount *m);
 /* mounts.c: the binds of the configuration, each as N in one tree, c->binds_tree. */
 int mounts_collect(struct container *c, struct error *err);
-/* mounts.c: what the guest is to mount, and where; into c->job_config. */
+/* mounts_tell.c: what the guest is to mount, and where; into c->job_config. */
 int mounts_tell(struct container *c, struct error *err);
 /* mounts.c: / becomes the container's root, and the binds hide below it. */
 int mounts_pivot(const struct container *c, struct error *err);

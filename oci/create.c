@@ -30,12 +30,12 @@
 
 struct create {
 	const struct oci_globals *globals;
-	const char *id, *bundle, *pid_file, *console_socket;
+	const char *id, *bundle, *config_file, *pid_file, *console_socket;
 	unsigned preserve_fds;
-	bool detach; /* of run */
+	bool run, detach, keep; /* run, and of it: */
 
 	/* In the order they come. */
-	char *bundle_path, *rootfs;
+	char *bundle_path, *config_path, *rootfs;
 	struct oci_config *config;
 	struct oci_state *state;
 	struct oci_cgroup *cgroup;
@@ -43,25 +43,30 @@ struct create {
 	struct userns userns;
 	int sync;
 	pid_t pid;
+	bool hooked;		       /* its hooks have begun: those of the end are to run, too */
 	enum oci_network_kind network; /* told here, where we are not in its namespace yet */
 };
 
 /* ---- the command line ---- */
 
-enum { FLAG_PID = 256, FLAG_CONSOLE, FLAG_FDS, FLAG_IGNORE };
+enum { FLAG_PID = 256, FLAG_CONSOLE, FLAG_FDS, FLAG_KEEP, FLAG_IGNORE };
 
 static const struct option flags[] = {
 	{ "bundle", required_argument, NULL, 'b' },
+	{ "config", required_argument, NULL, 'f' },
 	{ "pid-file", required_argument, NULL, FLAG_PID },
 	{ "console-socket", required_argument, NULL, FLAG_CONSOLE },
 	{ "preserve-fds", required_argument, NULL, FLAG_FDS },
 	{ "detach", no_argument, NULL, 'd' },
+	{ "keep", no_argument, NULL, FLAG_KEEP },
+	{ "no-subreaper", no_argument, NULL, FLAG_IGNORE },   /* we never are one */
 	{ "no-pivot", no_argument, NULL, FLAG_IGNORE },	      /* there is nothing that pivots */
 	{ "no-new-keyring", no_argument, NULL, FLAG_IGNORE }, /* the guest has its own */
 	{ 0 },
 };
 
-static const char create_usage[] = "[--bundle DIR] [--pid-file FILE] [--console-socket PATH] ID";
+static const char create_usage[] = "[--bundle DIR] [--config FILE] [--pid-file FILE] "
+				   "[--console-socket PATH] ID";
 
 static int parse(struct create *c, int argc, char **argv, struct error *err)
 {
@@ -69,13 +74,19 @@ static int parse(struct create *c, int argc, char **argv, struct error *err)
 	int o;
 
 	c->bundle = ".";
-	while ((o = getopt_long(argc, argv, "+b:d", flags, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "+b:df:", flags, NULL)) != -1) {
 		switch (o) {
 		case 'b':
 			c->bundle = optarg;
 			break;
 		case 'd':
 			c->detach = true;
+			break;
+		case 'f':
+			c->config_file = optarg;
+			break;
+		case FLAG_KEEP:
+			c->keep = true;
 			break;
 		case FLAG_PID:
 			c->pid_file = optarg;
@@ -111,7 +122,14 @@ static int find_bundle(struct create *c, struct error *err)
 	c->bundle_path = realpath(c->bundle, NULL);
 	if (!c->bundle_path)
 		return error_set(err, ERROR_IMAGE, errno, "bundle %s: %m", c->bundle);
-	if (oci_config_read(&c->config, c->bundle_path, err) < 0 ||
+	if (asprintf(&c->config_path, "%s%s%s",
+		    c->config_file && *c->config_file == '/' ? "" : c->bundle_path,
+		    c->config_file && *c->config_file == '/' ? "" : "/",
+		    c->config_file ? c->config_file : "config.json") < 0) {
+		c->config_path = NULL;
+		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
+	}
+	if (oci_config_read(&c->config, c->config_path, err) < 0 ||
 		oci_config_machine(c->config, NULL, err) < 0)
 		return -EINVAL;
 	for (size_t i = 0; i < c->config->warnings.count; i++)
@@ -139,9 +157,10 @@ static int check(struct create *c, struct error *err)
 		return -EPERM;
 	if (root < 0 || bundle < 0)
 		return error_set(err, ERROR_IMAGE, errno, "root.path: %s: %m", c->rootfs);
-	if (terminal && !c->console_socket)
-		return error_set(
-			err, ERROR_USAGE, EINVAL, "process.terminal: needs --console-socket");
+	if (terminal && !c->console_socket && (!c->run || c->detach))
+		return error_set(err, ERROR_USAGE, EINVAL,
+			"process.terminal: use --console-socket to have it sent to whoever is "
+			"there when we are gone");
 	if (!terminal && c->console_socket)
 		return error_set(
 			err, ERROR_USAGE, EINVAL, "--console-socket: process.terminal is not set");
@@ -149,8 +168,12 @@ static int check(struct create *c, struct error *err)
 		oci_config_check_ids(c->config, &c->config->process, err) < 0 ||
 		oci_process_add_groups(&c->config->process, c->config, err) < 0)
 		return -EINVAL;
-	r = oci_check_mounts(c->config, bundle, err);
-	return r == 0 && c->config->has_process ? oci_check_command(c->config, root, err) : r;
+	r = oci_check_devices(c->config, err);
+	if (r == 0)
+		r = oci_check_mounts(c->config, bundle, err);
+	if (r == 0 && c->config->has_process)
+		r = oci_check_command(c->config, root, err);
+	return r == 0 && !c->config->vm.image ? oci_resolve_mounts(c->config, root, err) : r;
 }
 
 static int make_state(struct create *c, struct error *err)
@@ -164,7 +187,7 @@ static int make_state(struct create *c, struct error *err)
 	c->state->annotations = lifecycle_annotations(c->config);
 	if (!c->globals->systemd_cgroup) /* systemd says where it is when it is there */
 		c->state->cgroup = oci_cgroup_path_wanted(c->config->cgroups_path, c->id);
-	r = lifecycle_keep_config(c->state, err);
+	r = lifecycle_keep_config(c->state, c->config_path, err);
 	return r == 0 ? oci_state_save(c->state, err) : r;
 }
 
@@ -264,7 +287,10 @@ static int enter_cgroup(struct create *c, struct error *err)
 static int run_hooks(struct create *c, struct error *err)
 {
 	const struct oci_config *o = c->config;
-	int r = lifecycle_hooks(&o->prestart, "prestart", c->state, OCI_CREATING, false, err);
+	int r;
+
+	c->hooked = true;
+	r = lifecycle_hooks(&o->prestart, "prestart", c->state, OCI_CREATING, false, err);
 
 	if (r == 0)
 		r = lifecycle_hooks(
@@ -299,6 +325,9 @@ static void undo(struct create *c)
 	}
 	if (c->cgroup)
 		oci_cgroup_remove(c->cgroup);
+	if (c->hooked)
+		lifecycle_hooks(
+			&c->config->poststop, "poststop", c->state, OCI_STOPPED, false, NULL);
 	if (c->state)
 		oci_state_remove(c->state);
 	if (c->pid_file && c->state)
@@ -314,6 +343,7 @@ static void release(struct create *c)
 	oci_state_close(c->state);
 	oci_config_free(c->config);
 	free(c->bundle_path);
+	free(c->config_path);
 	free(c->rootfs);
 }
 
@@ -371,9 +401,10 @@ static int wait_for_end(pid_t pid)
 
 int oci_run(const struct oci_globals *globals, int argc, char **argv)
 {
-	struct create c = { .globals = globals, .sync = -1, .terminal = { -1, -1 } };
+	struct create c = { .globals = globals, .run = true, .sync = -1, .terminal = { -1, -1 } };
 	struct error err = { 0 };
 	int r = parse(&c, argc, argv, &err), status = 0;
+	struct foreground own = { 0 };
 
 	if (r == 0) {
 		lifecycle_close_inherited(globals, c.preserve_fds);
@@ -386,9 +417,12 @@ int oci_run(const struct oci_globals *globals, int argc, char **argv)
 	}
 	if (r == 0 && !c.detach) {
 		lifecycle_forward_signals(c.pid);
+		if (c.config->process.terminal && !c.console_socket)
+			console_take_foreground(&own);
 		status = wait_for_end(c.pid);
+		console_leave_foreground(&own);
 	}
-	if (c.state && c.pid && (r < 0 || !c.detach))
+	if (c.state && c.pid && (r < 0 || !(c.detach || c.keep)))
 		lifecycle_delete(c.state, true, &(struct error){ 0 });
 	release(&c);
 	return r < 0 ? oci_report(&err) : status;

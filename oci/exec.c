@@ -30,10 +30,11 @@ enum { DIAL_MS = 10 * 1000, STATUS_FAILED = 255, STATUS_SIGNAL = 128 };
 struct exec {
 	const struct oci_globals *globals;
 	/* The command line. */
-	const char *id, *process_file, *pid_file, *console_socket, *cwd, *user;
-	bool detach, tty;
+	const char *id, *process_file, *pid_file, *console_socket, *cwd, *user, *group;
+	bool detach, tty, no_new_privileges;
 	const char **env; /* NULL-terminated */
 	size_t envs;
+	uint64_t caps; /* more of them: bit N is capability N */
 	char **command;
 
 	struct oci_state *state;
@@ -48,7 +49,7 @@ struct exec {
 
 /* ---- the command line ---- */
 
-enum { FLAG_PID = 256, FLAG_CONSOLE, FLAG_FDS, FLAG_CWD, FLAG_IGNORE, FLAG_IGNORE_VALUE };
+enum { FLAG_PID = 256, FLAG_CONSOLE, FLAG_FDS, FLAG_CWD, FLAG_NO_PRIVS, FLAG_GROUP, FLAG_IGNORE };
 
 static const struct option flags[] = {
 	{ "process", required_argument, NULL, 'p' },
@@ -60,16 +61,27 @@ static const struct option flags[] = {
 	{ "env", required_argument, NULL, 'e' },
 	{ "user", required_argument, NULL, 'u' },
 	{ "preserve-fds", required_argument, NULL, FLAG_FDS },
-	{ "no-new-privs", no_argument, NULL, FLAG_IGNORE },
+	{ "cap", required_argument, NULL, 'c' },
+	{ "cgroup", required_argument, NULL, FLAG_GROUP },
+	{ "no-new-privs", no_argument, NULL, FLAG_NO_PRIVS },
 	{ "ignore-paused", no_argument, NULL, FLAG_IGNORE },
 	{ "no-subreaper", no_argument, NULL, FLAG_IGNORE },
-	{ "cgroup", required_argument, NULL, FLAG_IGNORE_VALUE },
 	{ 0 },
 };
 
 static const char usage[] = "[--process FILE] [--detach] [--tty] [--pid-file FILE] "
 			    "[--console-socket PATH] [--cwd DIR] [--env NAME=VALUE]... "
 			    "[--user UID[:GID]] ID [CMD ARGUMENT...]";
+
+static void add_cap(struct exec *e, const char *name)
+{
+	int cap = oci_capability(name);
+
+	if (cap < 0)
+		log_warn("--cap %s: is no capability that is known here", name);
+	else
+		e->caps |= UINT64_C(1) << cap;
+}
 
 static int take(struct exec *e, int o, struct error *err)
 {
@@ -88,6 +100,15 @@ static int take(struct exec *e, int o, struct error *err)
 		break;
 	case 'u':
 		e->user = optarg;
+		break;
+	case 'c':
+		add_cap(e, optarg);
+		break;
+	case FLAG_GROUP:
+		e->group = optarg;
+		break;
+	case FLAG_NO_PRIVS:
+		e->no_new_privileges = true;
 		break;
 	case FLAG_PID:
 		e->pid_file = optarg;
@@ -118,7 +139,7 @@ static int parse(struct exec *e, int argc, char **argv, struct error *err)
 	e->env = calloc((size_t)argc + 1, sizeof(*e->env));
 	if (!e->env)
 		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
-	while ((o = getopt_long(argc, argv, "+p:dte:u:", flags, NULL)) != -1) {
+	while ((o = getopt_long(argc, argv, "+p:dte:u:c:", flags, NULL)) != -1) {
 		int r = take(e, o, err);
 
 		if (r < 0)
@@ -169,6 +190,10 @@ static int compose(struct exec *e, struct error *err)
 	for (p->args.count = 0; e->command[p->args.count];)
 		p->args.count++;
 	p->terminal = e->tty;
+	p->no_new_privileges |= e->no_new_privileges;
+	p->caps.bounding |= e->caps;
+	p->caps.effective |= e->caps;
+	p->caps.permitted |= e->caps;
 	if (e->cwd)
 		p->cwd = e->cwd;
 	e->process = p;
@@ -196,6 +221,8 @@ static int find(struct exec *e, struct error *err)
 		r = oci_config_check_ids(e->config, e->process, err);
 	if (r == 0)
 		r = oci_process_add_groups(e->process, e->config, err);
+	if (r == 0 && e->process_file)
+		oci_process_inherit(e->process, &e->config->process);
 	if (r == 0 && e->console_socket)
 		r = console_open_pair(&e->terminal, e->console_socket, e->process, err);
 	return r;
@@ -238,6 +265,7 @@ static int session(struct exec *e, struct error *err)
 {
 	struct job_config config = { .further = true,
 		.signals_to = AGENT_SIGNAL_PROCESS,
+		.pass_ends = true,
 		.on_started = on_started,
 		.ctx = e };
 	char path[64];
@@ -252,6 +280,7 @@ static int session(struct exec *e, struct error *err)
 	if (r < 0)
 		return -1;
 	config.process.flags |= AGENT_START_STDIN;
+	config.process.group = e->group;
 	fd = agent_dial(path, AGENT_EXEC_PORT, DIAL_MS, err);
 	if (fd < 0)
 		return -1;

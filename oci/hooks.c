@@ -74,7 +74,6 @@ static int state_file(const char *state)
 static void become(
 	const struct oci_hook *hook, const struct oci_hook_run *run, int input, int output, int say)
 {
-	static const char *const no_env[] = { NULL };
 	const char *const just_path[] = { hook->path, NULL };
 	struct setback setback = { 0 };
 
@@ -90,7 +89,7 @@ static void become(
 	if (!setback.errnum) {
 		syscall(SYS_close_range, 3U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
 		execve(hook->path, (char *const *)(hook->args.count ? hook->args.list : just_path),
-			(char *const *)(hook->env.count ? hook->env.list : no_env));
+			hook->env.count ? (char *const *)hook->env.list : environ);
 		setback.errnum = errno;
 	}
 	if (write(say, &setback, sizeof(setback)) < 0)

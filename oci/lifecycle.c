@@ -53,16 +53,11 @@ struct json_object *lifecycle_annotations(const struct oci_config *config)
 	return o;
 }
 
-int lifecycle_keep_config(const struct oci_state *s, struct error *err)
+int lifecycle_keep_config(const struct oci_state *s, const char *path, struct error *err)
 {
-	_cleanup_free_ char *path = NULL;
 	_cleanup_close_ int from = -1, to = -1;
 	ssize_t n = 0;
 
-	if (asprintf(&path, "%s/config.json", s->bundle) < 0) {
-		path = NULL;
-		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
-	}
 	from = open(path, O_RDONLY | O_CLOEXEC);
 	to = openat(s->dir, "config.json", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (from >= 0 && to >= 0)
@@ -77,7 +72,7 @@ int lifecycle_config(struct oci_config **out, const struct oci_state *s, struct 
 {
 	_cleanup_free_ char *path = NULL;
 
-	if (asprintf(&path, "%s/%s", s->root, s->id) < 0) {
+	if (asprintf(&path, "%s/%s/config.json", s->root, s->id) < 0) {
 		path = NULL;
 		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
 	}
@@ -103,6 +98,33 @@ int lifecycle_write_pid(const char *path, pid_t pid, struct error *err)
 		return -EIO;
 	}
 	return 0;
+}
+
+/* ---- its process ---- */
+
+/* A pidfd for the container's process, which cannot become somebody else's. */
+static int open_process(const struct oci_state *s)
+{
+	int fd = s->pid ? pidfd_open(s->pid, 0) : -1;
+
+	if (fd >= 0 && oci_state_status(s) == OCI_STOPPED) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+static int end_process(const struct oci_state *s, struct error *err)
+{
+	_cleanup_close_ int fd = open_process(s);
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+
+	if (fd < 0)
+		return 0;
+	pidfd_send_signal(fd, SIGKILL, NULL, 0);
+	if (poll(&pfd, 1, END_MS) > 0 || oci_state_status(s) == OCI_STOPPED)
+		return 0;
+	return error_set(err, ERROR_MACHINE, EBUSY, "container %s does not end", s->id);
 }
 
 /* ---- start ---- */
@@ -211,10 +233,13 @@ static int start(struct oci_state *s, const struct oci_config *config, struct er
 	struct control_request request = { .what = CONTROL_START };
 	int r = find_networks(s, config, &request.found, err);
 
-	if (r == 0)
-		r = lifecycle_hooks(
-			&config->start_container, "startContainer", s, OCI_CREATED, true, err);
-	if (r == 0)
+	if (r < 0)
+		return r;
+	r = lifecycle_hooks(&config->start_container, "startContainer", s, OCI_CREATED, true, err);
+	/* The specification wants it to be stopped then. */
+	if (r < 0)
+		end_process(s, &(struct error){ 0 });
+	else
 		r = control_ask(s->dir, &request, err);
 	if (r < 0)
 		return r;
@@ -247,18 +272,6 @@ int lifecycle_start(struct oci_state *s, struct error *err)
 
 /* ---- kill ---- */
 
-/* A pidfd for the container's process, which cannot become somebody else's. */
-static int open_process(const struct oci_state *s)
-{
-	int fd = s->pid ? pidfd_open(s->pid, 0) : -1;
-
-	if (fd >= 0 && oci_state_status(s) == OCI_STOPPED) {
-		close(fd);
-		fd = -1;
-	}
-	return fd;
-}
-
 int lifecycle_kill(struct oci_state *s, int number, bool all, struct error *err)
 {
 	struct control_request request = { .what = CONTROL_KILL_ALL, .number = number };
@@ -275,19 +288,6 @@ int lifecycle_kill(struct oci_state *s, int number, bool all, struct error *err)
 }
 
 /* ---- delete ---- */
-
-static int end_process(const struct oci_state *s, struct error *err)
-{
-	_cleanup_close_ int fd = open_process(s);
-	struct pollfd pfd = { .fd = fd, .events = POLLIN };
-
-	if (fd < 0)
-		return 0;
-	pidfd_send_signal(fd, SIGKILL, NULL, 0);
-	if (poll(&pfd, 1, END_MS) > 0 || oci_state_status(s) == OCI_STOPPED)
-		return 0;
-	return error_set(err, ERROR_MACHINE, EBUSY, "container %s does not end", s->id);
-}
 
 static void undo_network(const struct oci_config *config)
 {
@@ -319,7 +319,8 @@ int lifecycle_delete(struct oci_state *s, bool force, struct error *err)
 	struct oci_config *config = NULL;
 	int r;
 
-	if (status != OCI_STOPPED && status != OCI_CREATING && !force)
+	/* One whose process has not begun may go, as with other runtimes. */
+	if ((status == OCI_RUNNING || status == OCI_PAUSED) && !force)
 		return error_set(err, ERROR_USAGE, EBUSY,
 			"cannot delete container %s: it is %s; stop it first, or use --force",
 			s->id, oci_status_name(status));

@@ -16,8 +16,8 @@ void lifecycle_close_inherited(const struct oci_globals *globals, unsigned prese
 
 /* The annotations as the state has them; the caller owns the object, NULL where there are none. */
 struct json_object *lifecycle_annotations(const struct oci_config *config);
-/* A copy of the configuration for later, when the bundle may be gone. */
-int lifecycle_keep_config(const struct oci_state *state, struct error *err);
+/* A copy of the configuration at @path for later, when the bundle may be gone. */
+int lifecycle_keep_config(const struct oci_state *state, const char *path, struct error *err);
 /* What was kept. */
 int lifecycle_config(struct oci_config **out, const struct oci_state *state, struct error *err);
 

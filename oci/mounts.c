@@ -17,28 +17,14 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-/*
- * Shared memory is of the container's processes alone, and so the guest's own; but where the container
- * joins another's namespace (a pod), it is to see the other's files.
- */
-static bool is_own_shm(const struct container *c, const struct oci_mount *m)
-{
-	return !strcmp(m->destination, "/dev/shm") && !(m->bind && c->config->ns[OCI_NS_IPC].path);
-}
-
-static bool is_shared(const struct container *c, const struct oci_mount *m)
-{
-	return (m->bind && !is_own_shm(c, m)) || m->on_host;
-}
 
 static char *source_path(const struct container *c, const struct oci_mount *m)
 {
@@ -213,133 +199,9 @@ int mounts_collect(struct container *c, struct error *err)
 		snprintf(name, sizeof(name), "%zu", i);
 		if (c->config->mount[i].on_host)
 			r = mount_one(c, &c->config->mount[i], c->binds_tree, name, err);
-		else if (is_shared(c, &c->config->mount[i]))
+		else if (mounts_is_shared(c, &c->config->mount[i]))
 			r = bind_one(c, &c->config->mount[i], c->binds_tree, name, err);
 	}
-	return r;
-}
-
-/* ---- what the guest does ---- */
-
-static unsigned flags_of(const struct oci_mount *m)
-{
-	return (m->read_only ? AGENT_MOUNT_READ_ONLY : 0) | (m->nosuid ? AGENT_MOUNT_NOSUID : 0) |
-	       (m->nodev ? AGENT_MOUNT_NODEV : 0) | (m->noexec ? AGENT_MOUNT_NOEXEC : 0) |
-	       (m->noatime ? AGENT_MOUNT_NOATIME : 0);
-}
-
-static struct agent_mount *add(
-	struct container *c, const char *type, const char *source, const char *target)
-{
-	struct job_config *j = &c->job_config;
-	struct agent_mount *m = &j->mount[j->mounts++];
-
-	*m = (struct agent_mount){ .type = type, .source = source, .target = target };
-	return m;
-}
-
-static int tell_bind(struct container *c, size_t i, const char *tag, struct error *err)
-{
-	const struct oci_mount *m = &c->config->mount[i];
-	struct agent_mount *to = add(c, "virtiofs", tag, m->destination);
-	char *name;
-
-	if (asprintf(&name, "%zu", i) < 0)
-		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
-	to->file = name; /* for as long as the process lives */
-	to->flags = flags_of(m) | (m->file ? AGENT_MOUNT_ON_FILE : 0);
-	return 0;
-}
-
-/* /dev/shm is shared memory of the container's processes, so it is the guest's; its size counts. */
-static int tell_shm(struct container *c, const struct oci_mount *m, struct error *err)
-{
-	struct agent_mount *to = add(c, "tmpfs", "shm", m->destination);
-	struct statvfs st;
-	char *options;
-
-	to->flags = flags_of(m);
-	if (!m->bind) {
-		to->options = m->data;
-		return 0;
-	}
-	if (statvfs(m->source, &st) < 0)
-		return bind_failed(m, m->source, err);
-	if (asprintf(&options, "mode=1777,size=%llu",
-		    (unsigned long long)st.f_blocks * st.f_frsize) < 0)
-		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
-	to->options = options;
-	return 0;
-}
-
-/* What the guest program mounts by itself when it is told of the standard ones. */
-static bool is_standard(const struct oci_mount *m)
-{
-	return !strcmp(m->type, "proc") || !strcmp(m->type, "devpts") ||
-	       !strcmp(m->destination, "/dev");
-}
-
-static int tell_one(struct container *c, size_t i, const char *tag, struct error *err)
-{
-	const struct oci_mount *m = &c->config->mount[i];
-	struct agent_mount *to;
-
-	if (is_own_shm(c, m))
-		return tell_shm(c, m, err);
-	if (is_shared(c, m))
-		return tell_bind(c, i, tag, err);
-	if (is_standard(m))
-		return 0;
-	if (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2")) {
-		to = add(c, "cgroup2", "cgroup2", m->destination);
-		to->flags = flags_of(m);
-		return 0;
-	}
-	to = add(c, m->type, m->source ? m->source : m->type, m->destination);
-	to->flags = flags_of(m) | (m->tmpcopyup ? AGENT_MOUNT_COPY_UP : 0);
-	if (!strcmp(m->type, "mqueue")) /* engines ask for it whether or not anybody needs it */
-		to->flags |= AGENT_MOUNT_TRY;
-	to->options = *m->data ? m->data : NULL;
-	return 0;
-}
-
-/* A path may be a file or a directory of the guest's: one of the two fits. */
-static void mask(struct container *c, const char *path)
-{
-	add(c, "bind", "/dev/null", path)->flags = AGENT_MOUNT_TRY | AGENT_MOUNT_ON_FILE;
-	add(c, "tmpfs", "tmpfs", path)->flags = AGENT_MOUNT_TRY | AGENT_MOUNT_READ_ONLY;
-}
-
-/* The guest's kernel has made its devices already, under their usual names. */
-static void tell_device(struct container *c, const struct oci_device *device)
-{
-	const char *path = oci_device_guest_path(device);
-
-	if (path && strcmp(path, device->path))
-		add(c, "bind", path, device->path)->flags = AGENT_MOUNT_ON_FILE;
-}
-
-int mounts_tell(struct container *c, struct error *err)
-{
-	const struct oci_config *o = c->config;
-	size_t n = o->mounts + 2 * o->masked_paths.count + o->readonly_paths.count + o->devices;
-	const char *tag = c->vm.share[0].tag;
-	int r = 0;
-
-	if (n > JOB_MOUNTS_MAX)
-		return error_set(err, ERROR_USAGE, E2BIG,
-			"mounts: %zu with masked and read-only paths: at most %d", n,
-			JOB_MOUNTS_MAX);
-	c->job_config.standard = AGENT_STANDARD_DEV;
-	for (size_t i = 0; i < o->mounts && r == 0; i++)
-		r = tell_one(c, i, tag, err);
-	for (size_t i = 0; i < o->devices; i++)
-		tell_device(c, &o->device[i]);
-	for (size_t i = 0; i < o->readonly_paths.count; i++)
-		add(c, "bind", o->readonly_paths.list[i], o->readonly_paths.list[i])->flags =
-			AGENT_MOUNT_TRY | AGENT_MOUNT_READ_ONLY | AGENT_MOUNT_RECURSIVE;
-	for (size_t i = 0; i < o->masked_paths.count; i++)
-		mask(c, o->masked_paths.list[i]);
 	return r;
 }
 
@@ -391,7 +253,7 @@ static void show_mounts(const struct container *c, int root)
 		if (is_below(m->destination, "/proc") || is_below(m->destination, "/sys"))
 			continue;
 		place = open_place(c, root, m);
-		if (place >= 0 && is_shared(c, m))
+		if (place >= 0 && mounts_is_shared(c, m))
 			show_bind(c, i, place);
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", place);
 		if (place >= 0 && !strcmp(m->type, "tmpfs") && !m->bind)
@@ -404,6 +266,15 @@ int mounts_pivot(const struct container *c, struct error *err)
 	const char *path = c->rootfs;
 	_cleanup_close_ int root = -1;
 
+	if (c->mounts_home >= 0) {
+		/* Never closed: the binds are in that namespace, which lasts as long as this. */
+		if (open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC) < 0 ||
+			setns(c->mounts_home, CLONE_NEWNS) < 0 || chroot(path) < 0 ||
+			chdir("/") < 0)
+			return error_set(
+				err, ERROR_HOST, errno, "root.path: cannot move to %s: %m", path);
+		return 0;
+	}
 	if (mount(path, path, NULL, MS_BIND | MS_REC, NULL) < 0 || chdir(path) < 0)
 		return error_set(err, ERROR_HOST, errno, "root.path: %s: %m", path);
 	/* For whoever looks for processes by our pid; a root without /proc has none to look at. */

@@ -69,22 +69,42 @@ void namespaces_after_fork(void)
 		setns(own, CLONE_NEWPID);
 }
 
-int namespaces_enter(
-	const struct oci_config *config, const struct userns *userns, struct error *err)
+/* One of our own in any case: mounts are made in it that nobody else shall see. */
+static int enter_mounts(struct container *c, struct error *err)
 {
+	const struct oci_config *config = c->config;
+	const char *path = config->ns[OCI_NS_MOUNT].path;
+	int r = path ? enter(config, OCI_NS_MOUNT, -1, err) : 0;
+
+	if (r < 0)
+		return r;
+	/* From a user namespace there is no way back into one that others own. */
+	if ((path || !config->ns[OCI_NS_MOUNT].present) && !config->ns[OCI_NS_USER].present) {
+		c->mounts_home = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+		if (c->mounts_home < 0)
+			return error_set(
+				err, ERROR_HOST, errno, "cannot open the mount namespace: %m");
+	}
+	if (unshare(CLONE_NEWNS) < 0)
+		return error_set(err, ERROR_HOST, errno, "cannot make a mount namespace: %m");
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+		return error_set(err, ERROR_HOST, errno, "cannot set the mounts apart: %m");
+	return 0;
+}
+
+int namespaces_enter(struct container *c, struct error *err)
+{
+	const struct oci_config *config = c->config;
 	static const enum oci_namespace order[] = { OCI_NS_NETWORK, OCI_NS_IPC, OCI_NS_UTS,
 		OCI_NS_CGROUP };
 	int r = 0;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(order) && r == 0; i++)
-		r = enter(config, order[i], userns->fd[order[i]], err);
+		r = enter(config, order[i], c->userns->fd[order[i]], err);
+	if (r == 0)
+		r = enter_mounts(c, err);
 	if (r < 0)
 		return r;
-	/* One of its own in any case: mounts are made in it that nobody else shall see. */
-	if (unshare(CLONE_NEWNS) < 0)
-		return error_set(err, ERROR_HOST, errno, "cannot make a mount namespace: %m");
-	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
-		return error_set(err, ERROR_HOST, errno, "cannot set the mounts apart: %m");
 	if (config->hostname && config->ns[OCI_NS_UTS].present &&
 		sethostname(config->hostname, strlen(config->hostname)) < 0)
 		return error_set(err, ERROR_HOST, errno, "hostname: '%s': %m", config->hostname);

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <json.h>
+#include <regex.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,28 +111,82 @@ int oci_kill(const struct oci_globals *globals, int argc, char **argv)
 
 static const struct option delete_flags[] = {
 	{ "force", no_argument, NULL, 'f' },
+	{ "regex", no_argument, NULL, 'r' },
 	{ 0 },
 };
+
+static int delete_one(
+	const struct oci_globals *globals, const char *id, bool force, struct error *err)
+{
+	struct oci_state *s;
+	int r = oci_state_open(&s, globals->root, id, true, err);
+
+	if (r < 0)
+		return r == -ENOENT && force ? 0 : r;
+	r = lifecycle_delete(s, force, err);
+	oci_state_close(s);
+	return r;
+}
+
+struct pattern {
+	regex_t regex;
+	size_t count;
+	char **id; /* of those that match */
+};
+
+static void take_match(void *ctx, struct oci_state *s)
+{
+	struct pattern *p = ctx;
+	char **more;
+
+	if (regexec(&p->regex, s->id, 0, NULL, 0) != 0)
+		return;
+	more = realloc(p->id, (p->count + 1) * sizeof(*more));
+	if (!more)
+		return;
+	p->id = more;
+	p->id[p->count] = strdup(s->id);
+	p->count += p->id[p->count] != NULL;
+}
+
+/* All whose id has something in it that matches. The first that cannot go is the error. */
+static int delete_matching(
+	const struct oci_globals *globals, const char *text, bool force, struct error *err)
+{
+	struct pattern p = { 0 };
+	int r = 0;
+
+	if (regcomp(&p.regex, text, REG_EXTENDED | REG_NOSUB) != 0)
+		return error_set(err, ERROR_USAGE, EINVAL, "'%s' is no regular expression", text);
+	r = oci_state_list(globals->root, take_match, &p, err);
+	regfree(&p.regex);
+	for (size_t i = 0; i < p.count; i++) {
+		if (r == 0)
+			r = delete_one(globals, p.id[i], force, err);
+		else
+			delete_one(globals, p.id[i], force, &(struct error){ 0 });
+		free(p.id[i]);
+	}
+	free(p.id);
+	return r;
+}
 
 int oci_delete(const struct oci_globals *globals, int argc, char **argv)
 {
 	struct error err = { 0 };
-	struct oci_state *s;
-	bool force = false;
+	bool force = false, regex = false;
 	int o, r;
 
 	while ((o = getopt_long(argc, argv, "f", delete_flags, NULL)) != -1) {
-		if (o != 'f')
-			return oci_usage("delete", "[--force] ID");
-		force = true;
+		force |= o == 'f';
+		regex |= o == 'r';
+		if (o == '?')
+			return oci_usage("delete", "[--force] [--regex] ID");
 	}
-	r = open_named(&s, globals, argc, argv, &err);
-	if (r == -ENOENT && force)
-		return 0;
-	if (r == 0) {
-		r = lifecycle_delete(s, force, &err);
-		oci_state_close(s);
-	}
+	if (optind >= argc)
+		return oci_usage("delete", "[--force] [--regex] ID");
+	r = regex ? delete_matching(globals, argv[optind], force, &err)
+		  : delete_one(globals, argv[optind], force, &err);
 	return r < 0 ? oci_report(&err) : 0;
 }
 

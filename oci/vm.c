@@ -2,6 +2,7 @@
  * What the configuration makes of the machine, and of the job in it.
  */
 #include "oci/container.h"
+#include "oci/devices.h"
 #include "oci/process.h"
 
 #include "rootfs/kernel.h"
@@ -196,6 +197,22 @@ static int add_sysctls(struct container *c, struct error *err)
 	return 0;
 }
 
+/*
+ * What is set around the machine is set within as well, as far as it means something there: for
+ * whoever looks at his own group.
+ */
+static void add_group(struct container *c)
+{
+	const struct oci_pairs *unified = &c->config->resources.unified;
+	struct job_config *j = &c->job_config;
+
+	j->grouped = true;
+	j->group_file = c->group_file;
+	for (size_t i = 0; i < MIN(unified->count, ARRAY_SIZE(c->group_file)); i++)
+		c->group_file[j->group_files++] =
+			(struct job_sysctl){ unified->list[i].key, unified->list[i].value };
+}
+
 static int add_process(struct container *c, struct error *err)
 {
 	struct agent_process *p = &c->job_config.process;
@@ -210,8 +227,10 @@ int container_build(struct container *c, struct error *err)
 {
 	const struct oci_config *o = c->config;
 	struct job_config *j = &c->job_config;
+	struct oci_device_filter devices;
 	int r, fd = -1;
 
+	j->pid_namespace = o->ns[OCI_NS_PID].present && !o->ns[OCI_NS_PID].path;
 	c->vm.cpus = wanted_cpus(o);
 	c->vm.memory = container_memory(o);
 	c->vm.console = VM_CONSOLE_KEEP;
@@ -232,9 +251,17 @@ int container_build(struct container *c, struct error *err)
 		r = fd = add_vsock(c, err);
 	if (r < 0)
 		return r;
+	add_group(c);
+	r = oci_device_filter(&devices, &o->resources);
+	if (r < 0)
+		return error_set(err, ERROR_USAGE, -r,
+			"linux.resources.devices: %zu rules are too many: %s",
+			o->resources.device_rules, strerror(-r));
+	j->device_filter = devices.program; /* for as long as the process lives */
+	j->device_filter_bytes = devices.bytes;
 	if (o->resources.has_pids && o->resources.pids > 0)
 		j->pids = (uint64_t)o->resources.pids;
-	j->held = j->lasting = j->own_files = j->pid_namespace = true;
+	j->held = j->lasting = j->own_files = j->pass_ends = true;
 	j->hostname = o->hostname ? o->hostname : "microvm";
 	j->boot_limit_ms = BOOT_LIMIT_MS;
 	j->signals_to = AGENT_SIGNAL_PROCESS;

@@ -33,6 +33,7 @@ static const char *const common[] = { "futex", "sched_yield", "clock_gettime", "
 static const char *const main_calls[] = { "read", "fcntl", "fstat", "newfstatat", "lseek", "sendto",
 	"recvfrom", "accept4", /* the guest program's connection; commands */
 	"unlinkat",	       /* the machine's entry among those that run */
+	"dup3", /* an output that the guest's process has closed is to end here, too */
 	NULL };
 
 /* A vCPU runs the guest; its device callbacks are in `common`. */

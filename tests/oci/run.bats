@@ -24,7 +24,7 @@ teardown_file() {
 	[ "$status" = 126 ]
 	once bb /etc
 	[ "$status" = 126 ]
-	once bb sh -c 'kill -9 $$'
+	once bb sh -c 'sh -c "kill -9 \$\$"; exit $?'
 	[ "$status" = 137 ]
 }
 

@@ -68,6 +68,7 @@ static void put_start(const char *command, unsigned flags)
 	wire_put_u32(&w, 1);
 	wire_put_string(&w, command);
 	wire_put_u32(&w, 0);
+	wire_put_string(&w, "");
 	put(AGENT_START, 0, payload, (size_t)(w.at - payload));
 }
 
@@ -216,6 +217,7 @@ static void test_host_takes_what_is_right(void **state)
 	put_number(AGENT_STARTED, 7);
 	put(AGENT_OUTPUT, 1, "out", 3);
 	put(AGENT_OUTPUT, 2, "err", 3);
+	put(AGENT_OUTPUT, 2, NULL, 0);
 	put_exited(0, 255);
 	put(AGENT_OUTPUT, 1, "late", 4);
 	hear();
@@ -257,7 +259,7 @@ static void test_host_refuses(void **state)
 		if (i == 8)
 			put(AGENT_OUTPUT, 3, "x", 1);
 		if (i == 9)
-			put(AGENT_OUTPUT, 1, NULL, 0);
+			put(AGENT_OUTPUT, 0, NULL, 0);
 		if (i == 10)
 			put_exited(0, 256);
 		if (i == 11)

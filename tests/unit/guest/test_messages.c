@@ -207,6 +207,7 @@ static void test_small_ones(void **state)
 	struct timespec now = { 1700000000, 999999999 };
 	const char *name, *value;
 	struct message_descriptor descriptor;
+	struct message_node node;
 	uint64_t seconds;
 	uint32_t n;
 
@@ -243,6 +244,24 @@ static void test_small_ones(void **state)
 	assert_int_equal(descriptor.offset, 7);
 	assert_string_equal(descriptor.file, "f");
 	refuses_other_sizes(message_descriptor(&m, &descriptor));
+	agent_setup_group(agent, "memory.high", "max");
+	queued(AGENT_GROUP);
+	assert_true(message_sysctl(&m, &name, &value));
+	assert_string_equal(value, "max");
+	agent_setup_pid_namespace(agent);
+	queued(AGENT_PID_NAMESPACE);
+	assert_int_equal(m.len, 0);
+	agent_setup_node(agent, &(struct agent_node){ "/dev/x", 0020640, 10, 666, 1, 2 });
+	queued(AGENT_NODE);
+	assert_true(message_node(&m, &node));
+	assert_string_equal(node.path, "/dev/x");
+	assert_int_equal(node.mode, MESSAGE_NODE_CHARACTER | 0640);
+	assert_int_equal(node.minor, 666);
+	assert_int_equal(node.gid, 2);
+	refuses_other_sizes(message_node(&m, &node));
+	agent_setup_node(agent, &(struct agent_node){ "/dev/x", 0100640, 10, 666, 1, 2 });
+	queued(AGENT_NODE);
+	assert_false(message_node(&m, &node)); /* a file */
 	agent_setup_standard(agent, 7);
 	queued(AGENT_STANDARD);
 	assert_true(message_u32(&m, &n));

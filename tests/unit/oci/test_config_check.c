@@ -227,12 +227,49 @@ static void sources(void **state)
 	oci_config_free(c);
 }
 
+/* Only what the host has is the host's. */
+static void devices(void **state)
+{
+	struct oci_device device = { .path = "/dev/x", .type = 'c', .major = 1, .minor = 11 };
+	struct oci_config c = { .devices = 1, .device = &device };
+	struct error err = { 0 };
+
+	assert_true(oci_check_devices(&c, &err) < 0); /* /dev/kmsg */
+	assert_non_null(strstr(err.msg, "linux.devices[0].path: /dev/x: a device of the host"));
+	device.minor = 3;
+	assert_int_equal(oci_check_devices(&c, &err), 0);
+	device.major = 4000;
+	assert_int_equal(oci_check_devices(&c, &err), 0);
+	device = (struct oci_device){ .path = "/dev/p", .type = 'p' };
+	assert_int_equal(oci_check_devices(&c, &err), 0);
+}
+
+static void places(void **state)
+{
+	const struct tree *t = *state;
+	struct oci_config *c = configure(t, "sh", "", "/",
+		BIND("/dangling/x", "/") "," BIND("/to-tools/y", "/") "," BIND("/none/z", "/"));
+	struct error err = { 0 };
+
+	assert_int_equal(symlinkat("../far/away", t->root, "dangling"), 0);
+	assert_int_equal(symlinkat("/tools", t->root, "to-tools"), 0);
+	assert_int_equal(oci_resolve_mounts(c, t->root, &err), 0);
+	assert_string_equal(c->mount[0].destination, "/far/away/x");
+	assert_string_equal(c->mount[1].destination, "/tools/y");
+	assert_string_equal(c->mount[2].destination, "/none/z");
+	unlinkat(t->root, "dangling", 0);
+	unlinkat(t->root, "to-tools", 0);
+	oci_config_free(c);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(commands),
 		cmocka_unit_test(under_mounts),
 		cmocka_unit_test(sources),
+		cmocka_unit_test(devices),
+		cmocka_unit_test(places),
 	};
 
 	return cmocka_run_group_tests(tests, make_tree, remove_tree);

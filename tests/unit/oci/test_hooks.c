@@ -84,7 +84,7 @@ static void test_state_and_environment(void **state)
 {
 	setenv("LEAKED", "1", 1);
 	assert_int_equal(run(shell("cat >$0; cat /dev/stdin >>$0; echo $A$LEAKED >>$0", 0)), 0);
-	/* Opened again it is read again: it is a file. */
+	/* With an environment of its own it has nothing else. Opened again it is read again: it is a file. */
 	assert_string_equal(content(), STATE STATE "b\n");
 	/* Not reading it is no failure. */
 	assert_int_equal(run(shell("exit 0", 0)), 0);
