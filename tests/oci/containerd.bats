@@ -6,12 +6,21 @@ load podman
 
 SOCKET=$POD/containerd.sock
 
-setup_file() {
+# Prints the first program that there is not.
+missing() {
 	local program
 
 	for program in containerd ctr containerd-shim-runc-v2; do
-		command -v "$program" >/dev/null || skip "$program is not installed (Debian: containerd, 100 MB)"
+		command -v "$program" >/dev/null || { echo "$program" && return; }
 	done
+}
+
+setup() {
+	[ -z "$(missing)" ] || skip "$(missing) is not installed (Debian: containerd, 100 MB)"
+}
+
+setup_file() {
+	[ -z "$(missing)" ] || return 0
 	podman_file
 	cat >"$POD/containerd.toml" <<-END
 		version = 2
@@ -31,9 +40,15 @@ setup_file() {
 }
 
 teardown_file() {
+	if [ -e "$POD/containerd.pid" ]; then
+		end_containerd
+		end_file
+	fi
+}
+
+end_containerd() {
 	local id
 
-	[ -e "$POD/containerd.pid" ] || return 0
 	for id in $(ctr_ task ls -q); do
 		ctr_ task rm -f "$id" >/dev/null 2>&1 || true
 	done
@@ -42,7 +57,6 @@ teardown_file() {
 	done
 	wait_until nothing_left
 	kill "$(<"$POD/containerd.pid")"
-	end_file
 }
 
 ctr_() {
