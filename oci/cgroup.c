@@ -333,6 +333,24 @@ int oci_cgroup_enter(struct oci_cgroup *cgroup, pid_t pid, struct error *err)
 		cgroup->path);
 }
 
+int oci_cgroup_leave(struct oci_cgroup *cgroup, pid_t pid, struct error *err)
+{
+	_cleanup_free_ char *path = NULL;
+	_cleanup_close_ int fd = -1;
+
+	if (asprintf(&path, "%s/cgroup.procs", cgroup->root) < 0) {
+		path = NULL;
+		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
+	}
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || dprintf(fd, "%d", pid) < 0)
+		return error_set(err, ERROR_HOST, errno,
+			"linux.cgroupsPath: the devices /dev/kvm and /dev/net/tun are forbidden in "
+			"the group \"%s\", and process %d cannot leave it for a while: %m",
+			cgroup->path, pid);
+	return 0;
+}
+
 /* ---- what is done to the processes in it ---- */
 
 static int64_t now_ms(void)

@@ -58,6 +58,8 @@ const char *oci_cgroup_path(const struct oci_cgroup *cgroup);
 char *oci_cgroup_path_wanted(const char *path, const char *id);
 
 int oci_cgroup_enter(struct oci_cgroup *cgroup, pid_t pid, struct error *err);
+/* For a while, to the root of all groups: a device rule holds for whoever opens a device there. */
+int oci_cgroup_leave(struct oci_cgroup *cgroup, pid_t pid, struct error *err);
 
 /*
  * Bytes of RAM that the guest has, if they are not memory_limit: memory.max is never set so low that

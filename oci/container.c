@@ -186,6 +186,23 @@ static void wait_for_go(const struct container *c)
 		_exit(STATUS_FAILED);
 }
 
+static void ask(const struct container *c, char what)
+{
+	say(c, what);
+	wait_for_go(c);
+}
+
+/*
+ * Are the machine's devices out of reach, by the device rules of a group above (as those of podman's
+ * pods are)? They are rules for what the container may open, and it gets none of them.
+ */
+static bool is_fenced(void)
+{
+	_cleanup_close_ int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	return fd < 0 && errno == EPERM;
+}
+
 static int make_network(struct container *c, struct error *err)
 {
 	int r = oci_network_prepare(&c->network, c->network_kind, err);
@@ -240,13 +257,16 @@ static void take_title(const struct container *c)
 static int make(struct container *c, struct error *err)
 {
 	int r = console_take(c->terminal, err);
+	bool fenced;
 
 	if (r == 0)
 		r = namespaces_enter(c, err);
 	if (r < 0)
 		return r;
-	say(c, CONTAINER_NAMESPACES);
-	wait_for_go(c);
+	ask(c, CONTAINER_NAMESPACES);
+	fenced = is_fenced();
+	if (fenced)
+		ask(c, CONTAINER_OUT);
 	r = make_network(c, err);
 	if (r == 0)
 		r = c->control = control_listen(c->state->dir, err);
@@ -256,6 +276,8 @@ static int make(struct container *c, struct error *err)
 		r = mounts_pivot(c, err);
 	if (r >= 0)
 		r = label(c, err);
+	if (r >= 0 && fenced)
+		ask(c, CONTAINER_BACK);
 	if (r >= 0)
 		r = userns_enter(c->userns, oci_keeps_groups(c->config), err);
 	userns_close(c->userns);

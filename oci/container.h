@@ -29,6 +29,9 @@ enum { CONTAINER_BINDS_MAX = 512, CONTAINER_CONNECTIONS = 2 };
 /* What the two processes say to each other while one makes the other. */
 enum container_says {
 	CONTAINER_NAMESPACES = 'n', /* there: the hooks may run */
+	CONTAINER_OUT =
+		'o', /* wants out of its control group, for a while: /dev/kvm is fenced there */
+	CONTAINER_BACK = 'b', /* and in again */
 	CONTAINER_READY = 'r',
 	CONTAINER_FAILED = 'f', /* a struct error follows */
 	CONTAINER_GO = 'g'	/* create to the container */

@@ -236,20 +236,60 @@ static int fork_container(struct create *c, struct error *err)
 	return 0;
 }
 
-/* Wait until the container says @what; what it says instead is the error. */
+static int ended(struct error *err)
+{
+	return error_set(err, ERROR_MACHINE, EPIPE, "the container's process ended at once");
+}
+
+/* What the container says next; if that is an error, it is ours. */
+static int hear(struct create *c, char *byte, struct error *err)
+{
+	ssize_t n;
+
+	while ((n = recv(c->sync, byte, 1, 0)) < 0 && errno == EINTR)
+		;
+	if (n == 1 && *byte == CONTAINER_FAILED)
+		return recv(c->sync, err, sizeof(*err), MSG_WAITALL) == sizeof(*err) ? -EINVAL
+										     : ended(err);
+	return n == 1 ? 0 : ended(err);
+}
+
 static int expect(struct create *c, char what, struct error *err)
 {
 	char byte = 0;
-	ssize_t n;
+	int r = hear(c, &byte, err);
 
-	while ((n = recv(c->sync, &byte, 1, 0)) < 0 && errno == EINTR)
-		;
-	if (n == 1 && byte == what)
-		return 0;
-	if (n == 1 && byte == CONTAINER_FAILED &&
-		recv(c->sync, err, sizeof(*err), MSG_WAITALL) == sizeof(*err))
-		return -EINVAL;
-	return error_set(err, ERROR_MACHINE, EPIPE, "the container's process ended at once");
+	return r == 0 && byte != what ? ended(err) : r;
+}
+
+static int let_go(struct create *c, struct error *err)
+{
+	const char go = CONTAINER_GO;
+
+	return send(c->sync, &go, 1, MSG_NOSIGNAL) == 1 ? 0 : ended(err);
+}
+
+/* It opens what the machine needs, out of its control group where the devices of that are fenced. */
+static int await_ready(struct create *c, struct error *err)
+{
+	char byte = 0;
+	int r;
+
+	for (;;) {
+		r = hear(c, &byte, err);
+		if (r < 0 || byte == CONTAINER_READY)
+			return r;
+		if (byte == CONTAINER_OUT)
+			r = c->cgroup ? oci_cgroup_leave(c->cgroup, c->pid, err) : 0;
+		else if (byte == CONTAINER_BACK)
+			r = c->cgroup ? oci_cgroup_enter(c->cgroup, c->pid, err) : 0;
+		else
+			r = ended(err);
+		if (r == 0)
+			r = let_go(c, err);
+		if (r < 0)
+			return r;
+	}
 }
 
 static int make_cgroup(struct create *c, struct error *err)
@@ -303,7 +343,6 @@ static int run_hooks(struct create *c, struct error *err)
 
 static int bring_up(struct create *c, struct error *err)
 {
-	const char go = CONTAINER_GO;
 	int r = fork_container(c, err);
 
 	if (r == 0)
@@ -312,9 +351,9 @@ static int bring_up(struct create *c, struct error *err)
 		r = expect(c, CONTAINER_NAMESPACES, err);
 	if (r == 0)
 		r = run_hooks(c, err);
-	if (r == 0 && send(c->sync, &go, 1, MSG_NOSIGNAL) != 1)
-		r = error_set(err, ERROR_MACHINE, EPIPE, "the container's process ended at once");
-	return r == 0 ? expect(c, CONTAINER_READY, err) : r;
+	if (r == 0)
+		r = let_go(c, err);
+	return r == 0 ? await_ready(c, err) : r;
 }
 
 static void undo(struct create *c)
