@@ -101,6 +101,17 @@ echoes() {
 	[[ $after == *10.77.0.* && $after != "$before" ]]
 }
 
+@test "a pod: its port reaches the container that has the interface; another has none" {
+	[ -x /usr/libexec/podman/catatonit ] || skip "catatonit is not installed"
+	pod pod create --name pod -p 8090:80 >/dev/null
+	pod run -d --pod pod --name inner bb sh -c \
+		'mkdir /www; echo from the guest >/www/index.html; exec httpd -f -p 80 -h /www' >/dev/null
+	wait_until answers http://127.0.0.1:8090/
+	run_pod run --rm --pod pod --annotation microvm.network=none bb ls /sys/class/net
+	[ "$output" = lo ]
+	pod pod rm -f -t 0 pod >/dev/null
+}
+
 @test "after a restart all is as before" {
 	pod restart -t 1 web
 	wait_until answers http://127.0.0.1:8080/
