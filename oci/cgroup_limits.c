@@ -244,6 +244,21 @@ static int set_hugepages(const struct limits *l, const struct oci_resources *res
 	return r;
 }
 
+/* Whether that of the file @key is there for the group: then it is the file that nobody knows. */
+static bool has_controller(const struct limits *l, const char *key)
+{
+	size_t len = strcspn(key, ".");
+	char text[512], *save = NULL;
+
+	if (l->cgroup->dir < 0 ||
+		cgroup_read(l->cgroup, "cgroup.controllers", text, sizeof(text)) <= 0)
+		return false;
+	for (char *word = strtok_r(text, " \n", &save); word; word = strtok_r(NULL, " \n", &save))
+		if (strlen(word) == len && !strncmp(word, key, len))
+			return true;
+	return false;
+}
+
 static int set_unified(const struct limits *l, const struct oci_resources *res)
 {
 	for (size_t i = 0; i < res->unified.count; i++) {
@@ -251,6 +266,11 @@ static int set_unified(const struct limits *l, const struct oci_resources *res)
 		int r = l->cgroup->dir < 0 ? -ENOENT
 					   : cgroup_write(l->cgroup, pair->key, pair->value);
 
+		if (r == -ENOENT && has_controller(l, pair->key))
+			return error_set(l->err, ERROR_USAGE, ENOENT,
+				"linux.resources.unified: %s: no such file or directory in the "
+				"group \"%s\"",
+				pair->key, l->cgroup->path);
 		if (r < 0)
 			return refused(l, "unified", pair->key, r);
 	}

@@ -169,6 +169,19 @@ static int set_user(struct oci_process *p, const char *user, struct error *err)
 	return 0;
 }
 
+/* In the place of one of the same name; the first of two would be what programs find. */
+static void set_variable(const char **env, size_t *count, const char *variable)
+{
+	size_t len = strcspn(variable, "=");
+
+	for (size_t i = 0; i < *count; i++)
+		if (!strncmp(env[i], variable, len) && env[i][len] == '=') {
+			env[i] = variable;
+			return;
+		}
+	env[(*count)++] = variable;
+}
+
 /* The container's own process with another command, and what else was said. */
 static int compose(struct exec *e, struct error *err)
 {
@@ -183,7 +196,7 @@ static int compose(struct exec *e, struct error *err)
 	for (size_t i = 0; i < p->env.count; i++)
 		env[n++] = p->env.list[i];
 	for (size_t i = 0; i < e->envs; i++)
-		env[n++] = e->env[i];
+		set_variable(env, &n, e->env[i]);
 	p->env.list = env; /* for as long as the process lives */
 	p->env.count = n;
 	p->args.list = (const char **)e->command;
