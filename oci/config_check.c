@@ -348,6 +348,18 @@ int oci_check_command(const struct oci_config *config, int rootfs_fd, struct err
 	return r;
 }
 
+/*
+ * --privileged lists all that the host has: as devices, with rules that allow all; or, without root,
+ * where there are no rules, as mounts.
+ */
+static bool is_privileged(const struct oci_config *config)
+{
+	for (size_t i = 0; i < config->annotations.count; i++)
+		if (!strcmp(config->annotations.list[i].key, "io.podman.annotations.privileged"))
+			return !strcmp(config->annotations.list[i].value, "TRUE");
+	return false;
+}
+
 /* Move the device at the end of mount @i's path among the devices. */
 static int make_device(struct cfg *cfg, struct oci_config *config, const struct oci_mount *mount,
 	const struct stat *st)
@@ -365,7 +377,7 @@ static int make_device(struct cfg *cfg, struct oci_config *config, const struct 
 	struct oci_device *more;
 
 	if (!oci_device_guest_path(&device)) {
-		if (config->resources.all_devices)
+		if (config->resources.all_devices || is_privileged(config))
 			return 0;
 		return cfg_fail(cfg, "source",
 			"%s: a device of the host cannot be passed into a machine", mount->source);

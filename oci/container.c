@@ -274,14 +274,12 @@ static int make(struct container *c, struct error *err)
 		r = container_build(c, err);
 	if (r >= 0)
 		r = mounts_pivot(c, err);
-	if (r >= 0)
-		r = label(c, err);
 	if (r >= 0 && fenced)
 		ask(c, CONTAINER_BACK);
 	if (r >= 0)
 		r = userns_enter(c->userns, oci_keeps_groups(c->config), err);
 	userns_close(c->userns);
-	return r;
+	return r < 0 ? r : label(c, err); /* last: what it forbids, we need no more */
 }
 
 /* The machine has ended before the process began: what its console said last tells why. */

@@ -151,6 +151,19 @@ need_tester() {
 	[ "$(stat -c '%u %g' "$TESTER/vol/c")" = '1500 1500' ]
 }
 
+@test "without root: privileged means the guest's own, and bridges are as they are" {
+	need_tester
+	run_rootless run --rm --network none --privileged bb sh -c 'mount -t tmpfs x /tmp && echo mounted'
+	[ "$output" = mounted ]
+	rootless network create --subnet 10.99.0.0/24 mine
+	rootless run -d --name web --network mine bb sh -c \
+		'mkdir /www; echo from the guest >/www/index.html; exec httpd -f -p 80 -h /www'
+	run_rootless run --rm --network mine bb sh -c \
+		'until wget -q -O - http://web/ 2>/dev/null; do sleep 0.2; done'
+	[ "$output" = 'from the guest' ]
+	rootless rm -f -t 0 web
+}
+
 @test "without root: a container that stays, a published port, exec, cp, stop" {
 	need_tester
 	rootless run -d --name web --network slirp4netns:port_handler=slirp4netns -p 8091:80 bb sh -c \
