@@ -135,10 +135,12 @@ need_tester() {
 	need_tester
 	mkdir "$TESTER/vol"
 	chown tester: "$TESTER/vol"
+	chmod 600 /dev/net/tun # which is for networks
 	run_rootless run --rm --network none --memory 300m --group-add keep-groups \
 		-v "$TESTER/vol:/v" bb sh -c '
 		id; stat -c "%u %g %n" /etc /home/alice /v; touch /v/a /v/b; chown 5:6 /v/b
 		stat -c "%u %g %n" /v/b; awk "/MemTotal/ { print (\$2 < 307200) }" /proc/meminfo'
+	chmod 666 /dev/net/tun
 	[ "$status" = 0 ]
 	has 'uid=0(root) gid=0(root) groups=0(root),65534' '0 0 /etc' '1000 1000 /home/alice' '0 0 /v' \
 		'5 6 /v/b' 1
