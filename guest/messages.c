@@ -62,8 +62,8 @@ bool message_descriptor(const struct wire_message *m, struct message_descriptor 
 	descriptor->offset = wire_u64(&r);
 	descriptor->source = wire_string(&r);
 	descriptor->file = wire_string(&r);
-	return wire_done(&r) && *descriptor->source && *descriptor->file &&
-	       descriptor->number >= 3 && descriptor->number < 3 + AGENT_DESCRIPTORS_MAX;
+	return wire_done(&r) && *descriptor->file && descriptor->number >= 3 &&
+	       descriptor->number < 3 + AGENT_DESCRIPTORS_MAX;
 }
 
 bool message_blob(const struct wire_message *m, struct wire_bytes *blob)

@@ -459,6 +459,16 @@ long mounts_file(struct setup *setup, const struct message_file *file, struct te
 	return err;
 }
 
+static long keep(struct waiting *w, long fd, const struct message_descriptor *descriptor)
+{
+	if (fd < 0)
+		return fd;
+	sys_call(__NR_lseek, fd, (long)descriptor->offset, 0 /* SEEK_SET */, 0, 0);
+	w->keep[w->kept].fd = (int)fd;
+	w->keep[w->kept++].number = (int)descriptor->number;
+	return 0;
+}
+
 long mounts_open(struct setup *setup, const struct message_descriptor *descriptor, struct text *why)
 {
 	struct waiting *w = setup->waiting;
@@ -468,6 +478,8 @@ long mounts_open(struct setup *setup, const struct message_descriptor *descripto
 	say(why, "cannot open ", descriptor->file, " for the process", "");
 	if (w->pid || w->kept == AGENT_DESCRIPTORS_MAX)
 		return -EBUSY;
+	if (!*descriptor->source)
+		return keep(w, sys_open(descriptor->file, (int)descriptor->flags), descriptor);
 	err = hidden_name(setup, "mount", &name);
 	if (err == 0)
 		err = sys_mkdir(name.buf, 0700);
@@ -481,12 +493,7 @@ long mounts_open(struct setup *setup, const struct message_descriptor *descripto
 		sys_detach(name.buf);
 	}
 	sys_chdir("/");
-	if (err < 0)
-		return err;
-	sys_call(__NR_lseek, err, (long)descriptor->offset, 0 /* SEEK_SET */, 0, 0);
-	w->keep[w->kept].fd = (int)err;
-	w->keep[w->kept++].number = (int)descriptor->number;
-	return 0;
+	return keep(w, err, descriptor);
 }
 
 long mounts_done(struct setup *setup, struct text *why)

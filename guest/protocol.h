@@ -77,7 +77,7 @@ enum {
  *		have a control group of their own from now on. Before MOUNT
  * GROUP	str file, str value: of that control group; what this kernel has not is passed over
  * DESCRIPTOR	u32 number (3 and up), u32 flags of open(2), u64 offset, str source (tag of a share), str
- *		file in it: what this session's process has open under that number; before
+ *		file in it (or, without a source, in the root): what this session's process has open under that number; before
  *		PID_NAMESPACE
  * PID_NAMESPACE nothing: this session's process is to be process 1 of a namespace that all sessions'
  *		processes are in, and that /proc shows; once, after PIDS and before what is mounted

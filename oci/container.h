@@ -47,7 +47,7 @@ struct container {
 	enum oci_network_kind network_kind;
 	struct userns *userns;
 	int terminal;	       /* slave of the pty, or -1 */
-	unsigned preserve_fds; /* so many from 3 on are the process's, as far as they are open */
+	unsigned preserve_fds; /* bit N: descriptor 3 + N is to be the process's */
 
 	/* The container's own. */
 	struct vm_config vm;
@@ -89,8 +89,11 @@ int mounts_tell(struct container *c, struct error *err);
 /* mounts.c: / becomes the container's root, and the binds hide below it. */
 int mounts_pivot(const struct container *c, struct error *err);
 
-/* descriptors.c: before anything is made, whether they can be passed on. */
-int descriptors_check(unsigned count, struct error *err);
+/*
+ * descriptors.c: before anything is made, whether the first @count from 3 on can be passed on; *@which
+ * has a bit for each that is open and not our @own.
+ */
+int descriptors_check(unsigned *which, unsigned count, int own, struct error *err);
 /* descriptors.c: into the tree and c->job_config; behind mounts_collect(). They are closed here. */
 int descriptors_tell(struct container *c, struct error *err);
 

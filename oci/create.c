@@ -31,8 +31,8 @@
 struct create {
 	const struct oci_globals *globals;
 	const char *id, *bundle, *config_file, *pid_file, *console_socket;
-	unsigned preserve_fds;
-	bool run, detach, keep; /* run, and of it: */
+	unsigned preserve_fds, descriptors; /* how many; which are there */
+	bool run, detach, keep;		    /* run, and of it: */
 
 	/* In the order they come. */
 	char *bundle_path, *config_path, *rootfs;
@@ -202,7 +202,7 @@ static void become_container(struct create *c, int sync)
 		.bundle = c->bundle_path,
 		.rootfs = c->rootfs,
 		.sync = sync,
-		.preserve_fds = c->preserve_fds,
+		.preserve_fds = c->descriptors,
 		.network_kind = c->network,
 		.userns = &c->userns,
 		.terminal = c->terminal.slave };
@@ -388,7 +388,7 @@ static void release(struct create *c)
 
 static int create(struct create *c, struct error *err)
 {
-	int r = descriptors_check(c->preserve_fds, err);
+	int r = descriptors_check(&c->descriptors, c->preserve_fds, c->globals->log_fd, err);
 
 	if (r == 0)
 		r = find_bundle(c, err);

@@ -6,6 +6,7 @@
 #include "oci/container.h"
 
 #include "util/cleanup.h"
+#include "util/macros.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,24 +14,46 @@
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 enum { FIRST = 3 };
 
-int descriptors_check(unsigned count, struct error *err)
+/* A device that every kernel has is the guest's own. NULL: it is none of these. */
+static const char *device_path(const struct stat *st)
+{
+	static const char *const paths[] = { [3] = "/dev/null",
+		[5] = "/dev/zero",
+		[7] = "/dev/full",
+		[8] = "/dev/random",
+		[9] = "/dev/urandom" };
+
+	if (!S_ISCHR(st->st_mode) || major(st->st_rdev) != 1 ||
+		minor(st->st_rdev) >= ARRAY_SIZE(paths))
+		return NULL;
+	return paths[minor(st->st_rdev)];
+}
+
+int descriptors_check(unsigned *which, unsigned count, int own, struct error *err)
 {
 	struct stat st;
 
 	if (count > AGENT_DESCRIPTORS_MAX)
 		return error_set(err, ERROR_USAGE, E2BIG, "--preserve-fds %u: at most %d", count,
 			AGENT_DESCRIPTORS_MAX);
-	for (unsigned i = 0; i < count; i++)
-		if (fstat((int)(FIRST + i), &st) == 0 && !S_ISREG(st.st_mode) &&
-			!S_ISDIR(st.st_mode))
+	*which = 0;
+	for (unsigned i = 0; i < count; i++) {
+		int fd = (int)(FIRST + i);
+
+		if (fd == own || fstat(fd, &st) < 0)
+			continue;
+		if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) && !device_path(&st))
 			return error_set(err, ERROR_USAGE, ENOTSUP,
-				"--preserve-fds %u: descriptor %u is no file: a pipe or a socket of "
+				"--preserve-fds %u: descriptor %d is no file: a pipe or a socket of "
 				"the host cannot be passed into a virtual machine",
-				count, FIRST + i);
+				count, fd);
+		*which |= 1U << i;
+	}
 	return 0;
 }
 
@@ -75,27 +98,43 @@ static int share(const struct container *c, int fd, const struct stat *st, const
 	return 0;
 }
 
+/* What of it is the guest's to open. */
+static int find(const struct container *c, struct agent_descriptor *d, int fd, struct error *err)
+{
+	const char *device;
+	struct stat st;
+	char *name;
+
+	if (fstat(fd, &st) < 0)
+		return error_set(err, ERROR_HOST, errno, "--preserve-fds: descriptor %d: %m", fd);
+	device = device_path(&st);
+	if (device) {
+		d->file = device;
+		return 0;
+	}
+	if (asprintf(&name, "fd%d", fd) < 0)
+		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
+	d->source = c->vm.share[0].tag;
+	d->file = name; /* for as long as the process lives */
+	return share(c, fd, &st, name, err);
+}
+
 int descriptors_tell(struct container *c, struct error *err)
 {
-	for (unsigned i = 0; i < c->preserve_fds; i++) {
+	for (unsigned i = 0; i < AGENT_DESCRIPTORS_MAX; i++) {
 		struct agent_descriptor *d = &c->job_config.descriptor[c->job_config.descriptors];
 		int fd = (int)(FIRST + i), r;
-		off_t offset = lseek(fd, 0, SEEK_CUR);
-		struct stat st;
-		char *name;
+		off_t offset;
 
-		if (fstat(fd, &st) < 0)
-			continue; /* it is not open */
-		if (asprintf(&name, "fd%d", fd) < 0)
-			return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
-		r = share(c, fd, &st, name, err);
-		if (r < 0)
-			return r;
+		if (!(c->preserve_fds >> i & 1))
+			continue;
+		offset = lseek(fd, 0, SEEK_CUR);
 		*d = (struct agent_descriptor){ .number = (unsigned)fd,
 			.flags = (unsigned)fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND),
-			.offset = offset > 0 ? (uint64_t)offset : 0,
-			.source = c->vm.share[0].tag,
-			.file = name }; /* for as long as the process lives */
+			.offset = offset > 0 ? (uint64_t)offset : 0 };
+		r = find(c, d, fd, err);
+		if (r < 0)
+			return r;
 		c->job_config.descriptors++;
 		close(fd);
 	}
