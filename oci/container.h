@@ -82,7 +82,13 @@ int namespaces_enter(struct container *c, struct error *err);
 bool mounts_is_own_shm(const struct container *c, const struct oci_mount *m);
 /* mounts_tell.c: whether @m comes from the host. */
 bool mounts_is_shared(const struct container *c, const struct oci_mount *m);
-/* mounts.c: the binds of the configuration, each as N in one tree, c->binds_tree. */
+/*
+ * mounts_tell.c: the name of mount @i in the tree of binds, N/NAME: with its source's own name, for
+ * that is what the guest's list of mounts shows.
+ */
+enum { MOUNTS_NAME_MAX = 24 + 256 };
+void mounts_name(const struct oci_mount *m, size_t i, char name[MOUNTS_NAME_MAX]);
+/* mounts.c: the binds of the configuration, each as N/NAME in one tree, c->binds_tree. */
 int mounts_collect(struct container *c, struct error *err);
 /* mounts_tell.c: what the guest is to mount, and where; into c->job_config. */
 int mounts_tell(struct container *c, struct error *err);

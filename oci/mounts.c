@@ -159,7 +159,7 @@ static int mount_one(const struct container *c, const struct oci_mount *m, int d
 	const char *name, struct error *err)
 {
 	_cleanup_free_ char *data = labelled(c, m->data);
-	char path[64];
+	char path[MOUNTS_NAME_MAX + 32];
 
 	if (!data || mkdirat(dir, name, 0700) < 0)
 		return bind_failed(m, NULL, err);
@@ -189,18 +189,23 @@ static int open_stage(const struct container *c, struct error *err)
 
 int mounts_collect(struct container *c, struct error *err)
 {
-	char name[24];
+	char name[MOUNTS_NAME_MAX], number[24];
 	int r = 0;
 
 	c->binds_tree = open_stage(c, err);
 	if (c->binds_tree < 0)
 		return c->binds_tree;
 	for (size_t i = 0; i < c->config->mounts && r == 0; i++) {
-		snprintf(name, sizeof(name), "%zu", i);
-		if (c->config->mount[i].on_host)
-			r = mount_one(c, &c->config->mount[i], c->binds_tree, name, err);
-		else if (mounts_is_shared(c, &c->config->mount[i]))
-			r = bind_one(c, &c->config->mount[i], c->binds_tree, name, err);
+		const struct oci_mount *m = &c->config->mount[i];
+
+		if (!mounts_is_shared(c, m))
+			continue;
+		mounts_name(m, i, name);
+		snprintf(number, sizeof(number), "%zu", i);
+		if (mkdirat(c->binds_tree, number, 0700) < 0)
+			return bind_failed(m, NULL, err);
+		r = m->on_host ? mount_one(c, m, c->binds_tree, name, err)
+			       : bind_one(c, m, c->binds_tree, name, err);
 	}
 	return r;
 }
@@ -229,9 +234,9 @@ static bool is_below(const char *path, const char *dir)
 static void show_bind(const struct container *c, size_t i, int place)
 {
 	_cleanup_close_ int tree = -1;
-	char name[24];
+	char name[MOUNTS_NAME_MAX];
 
-	snprintf(name, sizeof(name), "%zu", i);
+	mounts_name(&c->config->mount[i], i, name);
 	tree = open_tree(c->binds_tree, name, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	if (tree >= 0)
 		move_mount(tree, "", place, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);

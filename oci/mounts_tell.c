@@ -7,6 +7,7 @@
 #include "util/macros.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,15 +54,31 @@ static struct agent_mount *add(
 	return m;
 }
 
+void mounts_name(const struct oci_mount *m, size_t i, char name[MOUNTS_NAME_MAX])
+{
+	size_t end = strlen(m->source), begin, len;
+
+	while (end && m->source[end - 1] == '/')
+		end--;
+	for (begin = end; begin && m->source[begin - 1] != '/'; begin--)
+		;
+	len = end - begin;
+	if (!len || len > NAME_MAX || (len <= 2 && !strncmp(m->source + begin, "..", len)))
+		snprintf(name, MOUNTS_NAME_MAX, "%zu/bind", i);
+	else
+		snprintf(name, MOUNTS_NAME_MAX, "%zu/%.*s", i, (int)len, m->source + begin);
+}
+
 static int tell_bind(struct container *c, size_t i, const char *tag, struct error *err)
 {
 	const struct oci_mount *m = &c->config->mount[i];
 	struct agent_mount *to = add(c, "virtiofs", tag, m->destination);
-	char *name;
+	char name[MOUNTS_NAME_MAX];
 
-	if (asprintf(&name, "%zu", i) < 0)
+	mounts_name(m, i, name);
+	to->file = strdup(name); /* for as long as the process lives */
+	if (!to->file)
 		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
-	to->file = name; /* for as long as the process lives */
 	to->flags = flags_of(m) | (m->file ? AGENT_MOUNT_ON_FILE : 0);
 	return 0;
 }
