@@ -52,16 +52,20 @@ static int find_payload(
 	struct payload *p, const uint8_t head[HEAD], const struct stat *st, struct error *err)
 {
 	struct setup_header hdr;
+	uint64_t setup, end;
 
 	memcpy(&hdr, head + HDR_OFFSET, sizeof(hdr));
 	if (hdr.header != HDR_MAGIC || hdr.version < HDR_VERSION ||
 		!(hdr.xloadflags & XLF_KERNEL_64))
 		return as_it_is(err, p->path, "not a bzImage");
-	p->offset = ((hdr.setup_sects ? hdr.setup_sects : 4) + 1ULL) * SECTOR + hdr.payload_offset;
+	setup = ((hdr.setup_sects ? hdr.setup_sects : 4) + 1ULL) * SECTOR;
+	end = setup + hdr.syssize * 16ULL;
+	p->offset = setup + hdr.payload_offset;
 	p->size = hdr.payload_length;
-	if (p->size <= SIZE_BYTES || p->offset > (uint64_t)st->st_size ||
-		p->size > (uint64_t)st->st_size - p->offset)
-		return as_it_is(err, p->path, "its payload is not in the file");
+	if ((uint64_t)st->st_size < end)
+		return as_it_is(err, p->path, "it is not whole");
+	if (p->size <= SIZE_BYTES || p->offset > end || p->size > end - p->offset)
+		return as_it_is(err, p->path, "its payload is not in it");
 	return 0;
 }
 

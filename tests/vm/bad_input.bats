@@ -85,7 +85,7 @@ teardown() {
 	refused IMAGE /dev/zero -- --kernel /dev/zero
 	refused IMAGE "$ROOTFS" -- --kernel "$ROOTFS"
 	refused IMAGE /bin/ls -- --kernel /bin/ls
-	refused USAGE --kernel -- --cpus 2
+	MICROVM_KERNEL=$PWD/none refused IMAGE "MICROVM_KERNEL=$PWD/none" -- --cpus 2
 }
 
 @test "kernels that are cut off, anywhere" {
@@ -154,7 +154,7 @@ teardown() {
 @test "disks" {
 	truncate -s 1000 odd
 	refused IMAGE --rootfs none -- --kernel "$KERNEL" --modules "$MODULES" --rootfs none
-	refused IMAGE --rootfs "$PWD" directory -- --kernel "$KERNEL" --modules "$MODULES" --rootfs "$PWD"
+	refused USAGE --rootfs "$PWD" directory command -- --kernel "$KERNEL" --modules "$MODULES" --rootfs "$PWD"
 	refused IMAGE --rootfs empty -- --kernel "$KERNEL" --modules "$MODULES" --rootfs empty
 	refused IMAGE --disk none -- --kernel "$KERNEL" --disk none
 	refused IMAGE --disk odd 512 -- --kernel "$KERNEL" --disk odd

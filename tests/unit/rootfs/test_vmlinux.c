@@ -76,7 +76,8 @@ static void wrap(size_t len)
 	hdr->xloadflags = XLF_KERNEL_64;
 	hdr->payload_offset = PAYLOAD;
 	hdr->payload_length = (uint32_t)len;
-	image_len = AT + PAYLOAD + len + 100;
+	hdr->syssize = (uint32_t)(PAYLOAD + len + 100) / 16;
+	image_len = AT + hdr->syssize * 16;
 }
 
 static void pack_zstd(void)
@@ -214,7 +215,11 @@ static void refused(void **state)
 		assert_false(comes_out());
 	}
 	pack_zstd();
-	for (image_len -= 101; image_len > 10; image_len /= 3) {
+	header()->syssize = PAYLOAD / 16;
+	write_image();
+	assert_false(comes_out());
+	pack_zstd();
+	for (image_len--; image_len > 10; image_len /= 3) {
 		write_image();
 		assert_false(comes_out());
 	}
