@@ -51,7 +51,7 @@ static void check_config(struct oci_config *config)
 {
 	struct error err = { 0 };
 
-	need(config->root[0] && config->ns[OCI_NS_PID].present && config->warnings.list);
+	need(config->root[0] && config->warnings.list);
 	for (size_t i = 0; i < config->mounts; i++) {
 		const struct oci_mount *mount = &config->mount[i];
 

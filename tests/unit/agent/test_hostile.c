@@ -78,7 +78,7 @@ static void put_start(const char *command, unsigned flags)
 static unsigned answer_of_guest(void)
 {
 	static uint8_t in[70000];
-	struct wire_message m;
+	struct wire_message m = { 0 };
 	struct guest g;
 	size_t len = 0, size;
 	unsigned why = ~0U;
