@@ -202,7 +202,10 @@ int mounts_collect(struct container *c, struct error *err)
 			continue;
 		mounts_name(m, i, name);
 		snprintf(number, sizeof(number), "%zu", i);
-		if (mkdirat(c->binds_tree, number, 0700) < 0)
+		/* The guest's files are served by the container's root. */
+		if (mkdirat(c->binds_tree, number, 0700) < 0 ||
+			fchownat(c->binds_tree, number, c->userns->uid, c->userns->gid,
+				AT_SYMLINK_NOFOLLOW) < 0)
 			return bind_failed(m, NULL, err);
 		r = m->on_host ? mount_one(c, m, c->binds_tree, name, err)
 			       : bind_one(c, m, c->binds_tree, name, err);
