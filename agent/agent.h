@@ -65,6 +65,8 @@ struct agent_events {
 	void (*on_lost)(void *ctx, const char *text);
 	/* Nobody in the guest has output @stream open any more, although the process runs on. */
 	void (*on_output_end)(void *ctx, int stream);
+	/* Somebody in the guest has sent that to the socket of agent_setup_notify(): lines of text. */
+	void (*on_notified)(void *ctx, const char *text);
 };
 
 /*
@@ -170,6 +172,7 @@ int agent_setup_pid_namespace(struct agent *agent);
 int agent_setup_group(struct agent *agent, const char *file, const char *value);
 int agent_setup_devices(struct agent *agent, const void *program, size_t bytes);
 int agent_setup_node(struct agent *agent, const struct agent_node *node);
+int agent_setup_notify(struct agent *agent, const char *path);
 int agent_setup_done(struct agent *agent);
 
 /* A process. All zero but argv is root with three pipes, in /. Copied by agent_start(). */

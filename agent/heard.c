@@ -18,11 +18,12 @@ static void broken(struct agent *agent)
 	agent_lose(agent, "the guest does not keep to the protocol");
 }
 
-/* For a person's terminal: nothing in it may control it. */
-static void make_printable(char *text)
+/* For a person's terminal: nothing in it may control it, but for the byte @but. */
+static void make_printable(char *text, unsigned char but)
 {
 	for (unsigned char *p = (unsigned char *)text; *p; p++)
-		if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0))
+		if ((*p < 0x20 && *p != but) || *p == 0x7f ||
+			(*p == 0xc2 && p[1] >= 0x80 && p[1] < 0xa0))
 			*p = '?';
 }
 
@@ -134,10 +135,26 @@ static void on_failed(struct agent *agent, struct wire_reader *r)
 		why = AGENT_FAILED_START;
 	text[0] = 0;
 	strncat(text, s, AGENT_TEXT_MAX);
-	make_printable(text);
+	make_printable(text, 0);
 	agent->over = true;
 	if (agent->events->on_failed)
 		agent->events->on_failed(agent->ctx, (enum agent_failed)why, (int)errnum, text);
+}
+
+static void on_notified(struct agent *agent, struct wire_reader *r)
+{
+	const char *s = wire_string(r);
+	char text[AGENT_NOTIFY_MAX + 1];
+
+	if (!wire_done(r) || !agent->started || !agent->notify_sent ||
+		strlen(s) > AGENT_NOTIFY_MAX) {
+		broken(agent);
+		return;
+	}
+	strcpy(text, s);
+	make_printable(text, '\n');
+	if (agent->events->on_notified)
+		agent->events->on_notified(agent->ctx, text);
 }
 
 static void on_message(struct agent *agent, const struct wire_message *m)
@@ -175,6 +192,9 @@ static void on_message(struct agent *agent, const struct wire_message *m)
 		return;
 	case AGENT_FAILED:
 		on_failed(agent, &r);
+		return;
+	case AGENT_NOTIFIED:
+		on_notified(agent, &r);
 		return;
 	default:
 		broken(agent);

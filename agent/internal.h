@@ -17,10 +17,10 @@ struct agent {
 
 	/* What was heard, and so may come next. */
 	bool greeted, ready, started, over;
-	bool setup_sent, start_sent; /* what may be answered */
-	bool dispatching;	     /* in a callback: agent_resume() has nothing to do */
-	bool held;		     /* output was not taken */
-	bool ended;		     /* the guest says no more: the end of the stream was read */
+	bool setup_sent, start_sent, notify_sent; /* what may be answered */
+	bool dispatching; /* in a callback: agent_resume() has nothing to do */
+	bool held;	  /* output was not taken */
+	bool ended;	  /* the guest says no more: the end of the stream was read */
 
 	uint8_t *in; /* AGENT_IN_MAX */
 	size_t in_at, in_len;

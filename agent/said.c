@@ -250,6 +250,19 @@ int agent_setup_node(struct agent *agent, const struct agent_node *node)
 	return 0;
 }
 
+int agent_setup_notify(struct agent *agent, const char *path)
+{
+	struct wire_writer w;
+	int r = agent_begin_message(agent, AGENT_NOTIFY, string_size(path), &w);
+
+	if (r < 0)
+		return r;
+	wire_put_string(&w, path);
+	agent_end_message(agent, &w);
+	agent->notify_sent = true;
+	return 0;
+}
+
 int agent_setup_done(struct agent *agent)
 {
 	int r = say_empty(agent, AGENT_SETUP_DONE);

@@ -149,6 +149,7 @@ void machine_run(void)
 	all->setup_ctx = &setup;
 	setup.waiting = &all->waiting;
 	setup.group = &all->group;
+	setup.notify = &all->sessions[0].notify;
 	network_loopback();
 	supervise_loop(all);
 	power_off(all, (int)proc);

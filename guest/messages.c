@@ -111,6 +111,14 @@ bool message_hostname(const struct wire_message *m, const char **name)
 	return wire_done(&r) && **name;
 }
 
+bool message_notify(const struct wire_message *m, const char **path)
+{
+	struct wire_reader r = reader(m);
+
+	*path = wire_string(&r);
+	return wire_done(&r) && **path == '/';
+}
+
 static bool all_zero(const uint8_t *bytes, size_t len)
 {
 	for (size_t i = 0; i < len; i++)

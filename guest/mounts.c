@@ -327,32 +327,38 @@ static long mount_part(struct setup *setup, const struct message_mount *mount)
 	return err;
 }
 
-/* Outside of /dev, which is the guest's own, nothing is written that may last. */
-static long hide_behind_node(struct setup *setup, const struct message_node *node)
+long mounts_hide(struct setup *setup, const char *path,
+	long (*make)(const char *name, const void *what), const void *what)
 {
 	struct text name = { 0 };
-	long err = make_target(node->path, true);
+	long err = make_target(path, true);
 
 	if (err == 0)
-		err = hidden_name(setup, "node", &name);
+		err = hidden_name(setup, "hidden", &name);
 	if (err == 0)
-		err = devices_node(name.buf, node);
+		err = make(name.buf, what);
 	if (err == 0)
-		err = bind_mount(name.buf, node->path, 0);
+		err = bind_mount(name.buf, path, 0);
 	sys_chdir("/");
 	return err;
+}
+
+static long make_node(const char *name, const void *what)
+{
+	return devices_node(name, what);
 }
 
 long mounts_node(struct setup *setup, const struct message_node *node, struct text *why)
 {
 	long err;
 
+	/* Outside of /dev, which is the guest's own, nothing is written that may last. */
 	if (text_after((char *)node->path, "/dev/")) {
 		make_folders(node->path, false);
 		sys_unlink(node->path);
 		err = devices_node(node->path, node);
 	} else {
-		err = hide_behind_node(setup, node);
+		err = mounts_hide(setup, node->path, make_node, node);
 	}
 	say(why, "cannot make the device ", node->path, "", "");
 	return err;
@@ -420,20 +426,9 @@ static long write_all(const char *path, int flags, const struct message_file *fi
 	return n < 0 ? n : 0;
 }
 
-/* Put it over what is there, which stays as it is. */
-static long hide_behind(struct setup *setup, const struct message_file *file)
+static long make_file(const char *name, const void *what)
 {
-	struct text name = { 0 };
-	long err = make_target(file->path, true);
-
-	if (err == 0)
-		err = hidden_name(setup, "file", &name);
-	if (err == 0)
-		err = write_all(name.buf, O_EXCL, file);
-	if (err == 0)
-		err = bind_mount(name.buf, file->path, 0);
-	sys_chdir("/");
-	return err;
+	return write_all(name, O_EXCL, what);
 }
 
 long mounts_file(struct setup *setup, const struct message_file *file, struct text *why)
@@ -443,7 +438,7 @@ long mounts_file(struct setup *setup, const struct message_file *file, struct te
 	if (file->flags & AGENT_FILE_ABSENT && sys_access(file->path) == 0)
 		return 0;
 	if (file->flags & AGENT_FILE_OVER) {
-		err = hide_behind(setup, file);
+		err = mounts_hide(setup, file->path, make_file, file);
 	} else {
 		err = write_all(file->path, O_TRUNC | O_NOFOLLOW | O_NONBLOCK, file);
 		/* Not into what a link leads to: /etc/resolv.conf is often one, to nowhere yet. */

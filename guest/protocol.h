@@ -44,6 +44,7 @@ enum {
 	AGENT_ADDRESSES_MAX = 16,     /* addresses, and routes, in NET */
 	AGENT_DESCRIPTORS_MAX = 16,
 	AGENT_SESSIONS_MAX = 64, /* at a time, in one guest */
+	AGENT_NOTIFY_MAX = 4096, /* the text in NOTIFIED; as much as systemd takes */
 };
 
 /*
@@ -86,6 +87,8 @@ enum {
  *		BPF_PROG_TYPE_CGROUP_DEVICE has it; passed over where it has not. After NODE
  * NODE		u32 mode with its type (a device or a FIFO), u32 major, u32 minor, u32 uid, u32 gid,
  *		str path. What is there is replaced, or hidden behind a mount outside of /dev
+ * NOTIFY	str path: a datagram socket of the guest program's stands there from now on, over what is
+ *		there; what is sent to it is said as NOTIFIED. Once
  * SETUP_DONE	nothing; answered by READY, and other sessions are taken from now on
  *
  * NET may come in the first session once its process runs, too, with AGENT_NET_AGAIN; what fails then
@@ -108,6 +111,8 @@ enum {
  *		nobody has the stream open any more while the process runs
  * STDIN_CREDIT	u32 so many more bytes of STDIN may be sent
  * STDIN_CLOSED	nothing: nobody reads the input any more, what comes is dropped
+ * NOTIFIED	str text of a datagram, as far as its first NUL; longer ones are dropped. Between STARTED
+ *		and EXITED, in the first session
  * EXITED	u8 1 if killed by a signal, u32 exit status or signal, u64 user and u64 system time
  *		in microseconds, u64 peak resident KiB. After all output; the last message
  * FAILED	u32 enum agent_failed, u32 errno (0: none), str text; the last message
@@ -130,6 +135,7 @@ enum agent_message {
 	AGENT_NODE,
 	AGENT_GROUP,
 	AGENT_DEVICES,
+	AGENT_NOTIFY,
 
 	AGENT_START = 32,
 	AGENT_STDIN,
@@ -144,6 +150,7 @@ enum agent_message {
 	AGENT_STDIN_CLOSED,
 	AGENT_EXITED,
 	AGENT_FAILED,
+	AGENT_NOTIFIED,
 };
 
 enum { AGENT_IPV4 = 4, AGENT_IPV6 = 6 };

@@ -13,6 +13,7 @@ enum {
 	GRACE_MS = 250,		   /* for output that others than the process keep open */
 	BYE_MS = 10000,		   /* for the host to answer the last message */
 	TERMINAL_LEFT = 256 << 10, /* more than a terminal ever holds */
+	NOTES_LEFT = 16,
 };
 
 bool session_open(struct session *s, int fd, bool first)
@@ -25,6 +26,7 @@ bool session_open(struct session *s, int fd, bool first)
 		.first = first,
 		.fd = fd,
 		.report = -1,
+		.notify = -1,
 		.say = SAY_HELLO,
 		.buffers = (uint8_t *)at };
 	s->io = (struct process_io){ .in = -1, .out = { -1, -1 }, .theirs = { -1, -1, -1 } };
@@ -48,6 +50,8 @@ void session_close(struct session *s)
 	process_close_io(&s->io);
 	if (s->report >= 0)
 		sys_close(s->report);
+	if (s->notify >= 0)
+		sys_close(s->notify);
 	sys_close(s->fd);
 	sys_unmap(s->buffers, BUFFERS);
 	*s = (struct session){ .state = SESSION_FREE };
@@ -287,6 +291,7 @@ static void read_report(struct session *s)
 static void begin_draining(struct session *s)
 {
 	s->draining = true;
+	s->notes_left = s->notify >= 0 ? NOTES_LEFT : 0;
 	s->deadline_ms = 0;
 	for (int i = 0; i < 2; i++) {
 		int waiting = 0;
@@ -350,6 +355,8 @@ void session_poll(const struct session *s, struct pollfd *fds)
 	 * and opened again. */
 	fds[WAIT_IN] = (struct pollfd){ .fd = s->input.len || !s->terminal ? s->io.in : -1,
 		.events = s->input.len ? POLLOUT : 0 };
+	fds[WAIT_NOTIFY] = (struct pollfd){ .fd = listening && !s->notify_ms ? s->notify : -1,
+		.events = POLLIN };
 	for (int i = 0; i < 2; i++)
 		fds[WAIT_OUT + i] =
 			(struct pollfd){ .fd = listening ? s->io.out[i] : -1, .events = POLLIN };
@@ -369,5 +376,7 @@ bool session_step(struct session *s, struct supervisor *all, const struct pollfd
 			if (!session_pump(s))
 				return false;
 		}
+	if (fds[WAIT_NOTIFY].revents)
+		session_notified(s);
 	return session_pump(s);
 }

@@ -35,7 +35,7 @@ enum {
 };
 
 /* What is polled for a session, in this order. */
-enum { WAIT_SOCKET, WAIT_REPORT, WAIT_IN, WAIT_OUT, WAIT_ERR, WAIT_COUNT };
+enum { WAIT_SOCKET, WAIT_REPORT, WAIT_IN, WAIT_OUT, WAIT_ERR, WAIT_NOTIFY, WAIT_COUNT };
 
 /* STDIN that the process did not read yet: a ring of AGENT_STDIN_WINDOW bytes. */
 struct session_input {
@@ -71,9 +71,14 @@ struct session {
 	size_t out_at, out_len;
 	struct session_input input;
 
+	/* What the container has to say to its manager, of the first session; -1. Not read before: */
+	int notify;
+	uint64_t notify_ms; /* 0: at any time */
+
 	uint64_t deadline_ms; /* EXITED: no longer than this for output; ENDED: for BYE. 0: none */
 	bool draining;	      /* EXITED, and only what there is now is passed on: */
 	size_t left[2];	      /* so many bytes at most */
+	unsigned notes_left;  /* and so many datagrams */
 	struct session_exit exit;
 	uint32_t failed_why, failed_err;
 	struct text failed;
@@ -104,6 +109,8 @@ void session_to_state(struct session *s, enum session_state state);
 bool session_pump(struct session *s);
 /* Pass on some output of stream @i (0, 1), if nothing waits before it. */
 void session_output(struct session *s, unsigned i);
+/* Pass on a datagram of the notify socket, if nothing waits before it. */
+void session_notified(struct session *s);
 /* The process can take input, or (@revents with POLLERR) nobody is there to read it. */
 void session_input_event(struct session *s, short revents);
 /* STDIN. False: more than was allowed. */

@@ -4,7 +4,11 @@
 
 #include <asm/ioctls.h>
 
-enum { CREDIT_STEP = AGENT_STDIN_WINDOW / 4, BATCH_MAX = AGENT_HEADER + AGENT_DATA_MAX };
+enum {
+	CREDIT_STEP = AGENT_STDIN_WINDOW / 4,
+	BATCH_MAX = AGENT_HEADER + AGENT_DATA_MAX,
+	NOTIFY_EVERY_MS = 20, /* the host bears so many, and drops what is above it */
+};
 
 static void close_end(int *fd)
 {
@@ -111,12 +115,38 @@ void session_output(struct session *s, unsigned i)
 	s->out_len = AGENT_HEADER + (size_t)n;
 }
 
+/* Without room for descriptors: those that come with it are closed. */
+void session_notified(struct session *s)
+{
+	struct wire_writer w = { .at = s->out, .end = s->out + AGENT_HEADER + 4 };
+	uint8_t *text = w.end;
+	uint32_t len = 0;
+	long n;
+
+	if (s->out_len)
+		return;
+	n = sys_call6(__NR_recvfrom, s->notify, SYS_PTR(text), AGENT_NOTIFY_MAX, MSG_TRUNC, 0, 0);
+	if (s->draining)
+		s->notes_left = n < 0 ? 0 : s->notes_left - 1;
+	if (n <= 0 || n > AGENT_NOTIFY_MAX)
+		return;
+	while (len < n && text[len])
+		len++;
+	text[len] = 0;
+	wire_put_header(&w, 4 + len + 1, AGENT_NOTIFIED, 0);
+	wire_put_u32(&w, len);
+	s->out_len = AGENT_HEADER + 4 + len + 1;
+	s->notify_ms = sys_now_ms() + NOTIFY_EVERY_MS;
+}
+
 /* The process has ended, and so has the time for its output: what there is of it, and no more. */
 static void drain(struct session *s)
 {
 	for (unsigned i = 0; i < 2 && !s->out_len; i++)
 		while (s->io.out[i] >= 0 && !s->out_len)
 			session_output(s, i);
+	while (s->notes_left && !s->out_len)
+		session_notified(s);
 }
 
 /* The last word, once all output is out. */

@@ -90,6 +90,8 @@ static long carry_out(struct setup *setup, const struct wire_message *m, struct 
 		return message_blob(m, &blob) ? limits_devices(&blob, why) : 1;
 	case AGENT_NODE:
 		return message_node(m, &u.node) ? mounts_node(setup, &u.node, why) : 1;
+	case AGENT_NOTIFY:
+		return message_notify(m, &name) ? notify_open(setup, name, why) : 1;
 	case AGENT_SETUP_DONE:
 		return mounts_done(setup, why);
 	default:
@@ -101,7 +103,7 @@ static bool needs_root(unsigned type)
 {
 	return type == AGENT_STANDARD || type == AGENT_MOUNT || type == AGENT_FILE ||
 	       type == AGENT_DESCRIPTOR || type == AGENT_PID_NAMESPACE || type == AGENT_NODE ||
-	       type == AGENT_SETUP_DONE;
+	       type == AGENT_NOTIFY || type == AGENT_SETUP_DONE;
 }
 
 bool setup_message(void *ctx, const struct wire_message *m, struct text *why, long *err)

@@ -12,6 +12,7 @@ struct setup {
 	int initramfs; /* O_PATH: the folder that was the root before ROOT; -1: ROOT has not come */
 	struct waiting *waiting;
 	int *group;		     /* of all sessions' processes; O_PATH, or -1 */
+	int *notify;		     /* the first session's; -1 before NOTIFY */
 	unsigned hidden;	     /* how many names in it are used */
 	bool root_becomes_read_only; /* at SETUP_DONE */
 };
@@ -31,6 +32,13 @@ long mounts_file(struct setup *setup, const struct message_file *file, struct te
 /* Kept open for the process that waits. */
 long mounts_open(
 	struct setup *setup, const struct message_descriptor *descriptor, struct text *why);
+/*
+ * What make() makes under the name that it is given (in the current directory) stands at @path, over
+ * what is there, which stays as it is.
+ */
+long mounts_hide(struct setup *setup, const char *path,
+	long (*make)(const char *name, const void *what), const void *what);
 long mounts_done(struct setup *setup, struct text *why);
+long notify_open(struct setup *setup, const char *path, struct text *why);
 long network_configure(const struct message_net *net, struct text *why);
 long network_loopback(void);

@@ -75,6 +75,7 @@ static void turn_away(int fd)
 		.say = SAY_HELLO,
 		.fd = fd,
 		.report = -1,
+		.notify = -1,
 		.io = { .in = -1, .out = { -1, -1 }, .theirs = { -1, -1, -1 } } };
 	uint8_t batch[AGENT_HEADER + AGENT_TEXT_MAX + 64];
 
@@ -104,6 +105,15 @@ static void accept_one(struct supervisor *all)
 	turn_away((int)fd);
 }
 
+/* Is it time to hear the next, or when will it be? */
+static void wait_for_notes(struct session *s, uint64_t *deadline)
+{
+	if (s->notify_ms && s->notify_ms <= sys_now_ms())
+		s->notify_ms = 0;
+	if (s->notify_ms && s->notify_ms < *deadline)
+		*deadline = s->notify_ms;
+}
+
 /* Fill all->fds; returns how many, and *@timeout_ms until the first deadline. */
 static unsigned prepare(struct supervisor *all, int *timeout_ms)
 {
@@ -113,7 +123,7 @@ static unsigned prepare(struct supervisor *all, int *timeout_ms)
 	all->fds[FDS_SIGNALS] = (struct pollfd){ .fd = all->signals, .events = POLLIN };
 	all->fds[FDS_LISTENER] = (struct pollfd){ .fd = all->listener, .events = POLLIN };
 	for (unsigned i = 0; i < AGENT_SESSIONS_MAX; i++) {
-		const struct session *s = &all->sessions[i];
+		struct session *s = &all->sessions[i];
 		struct pollfd *fds = &all->fds[FDS_SESSIONS + i * WAIT_COUNT];
 
 		if (s->state == SESSION_FREE) {
@@ -121,6 +131,7 @@ static unsigned prepare(struct supervisor *all, int *timeout_ms)
 				fds[j] = (struct pollfd){ .fd = -1 };
 			continue;
 		}
+		wait_for_notes(s, &deadline);
 		session_poll(s, fds);
 		count = FDS_SESSIONS + (i + 1) * WAIT_COUNT;
 		if (s->deadline_ms && s->deadline_ms < deadline)

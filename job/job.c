@@ -116,6 +116,14 @@ static void on_lost(void *ctx, const char *text)
 		job_end(job, JOB_LOST, 0);
 }
 
+static void on_notified(void *ctx, const char *text)
+{
+	struct job *job = ctx;
+
+	if (job->config->on_notified)
+		job->config->on_notified(job->config->ctx, text);
+}
+
 static const struct agent_events events = {
 	.on_ready = on_ready,
 	.on_started = on_started,
@@ -125,6 +133,7 @@ static const struct agent_events events = {
 	.on_failed = on_failed,
 	.on_lost = on_lost,
 	.on_output_end = on_output_end,
+	.on_notified = on_notified,
 };
 
 /* ---- the main loop ---- */

@@ -38,6 +38,8 @@ struct job_config {
 	const struct job_sysctl *group_file;
 	unsigned nodes; /* made behind the mounts */
 	const struct agent_node *node;
+	const char *
+		notify; /* a socket in the guest; what is sent to it is on_notified's. NULL: none */
 	const void *device_filter; /* struct bpf_insn[]; NULL: none */
 	size_t device_filter_bytes;
 	uint64_t pids;	      /* processes and threads in the guest, of its sessions; 0: no limit */
@@ -62,6 +64,7 @@ struct job_config {
 	bool pass_ends; /* where the process closes its output, ours becomes /dev/null */
 	/* The process is there: called once, from the main loop. May be NULL. */
 	void (*on_started)(void *ctx);
+	void (*on_notified)(void *ctx, const char *text); /* with notify */
 	void *ctx;
 	bool further; /* a session in a guest that runs: all above but process is not looked at */
 	unsigned signals_to; /* AGENT_SIGNAL_*: whom signals are passed on to */

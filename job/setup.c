@@ -89,6 +89,8 @@ static int queue(struct job *job)
 		r = agent_setup_mount(a, &c->mount[i]);
 	for (unsigned i = 0; i < c->nodes && r == 0; i++)
 		r = agent_setup_node(a, &c->node[i]);
+	if (r == 0 && c->notify)
+		r = agent_setup_notify(a, c->notify);
 	if (r == 0 && c->device_filter)
 		r = agent_setup_devices(a, c->device_filter, c->device_filter_bytes);
 	if (r == 0)

@@ -17,6 +17,7 @@
 
 #include "oci/config.h"
 #include "oci/control.h"
+#include "oci/notify.h"
 #include "oci/state.h"
 #include "oci/userns.h"
 #include "util/error.h"
@@ -46,6 +47,7 @@ struct container {
 	int sync;     /* socket to create */
 	enum oci_network_kind network_kind;
 	struct userns *userns;
+	struct notify notify;  /* its descriptor; the rest is the container's own */
 	int terminal;	       /* slave of the pty, or -1 */
 	unsigned preserve_fds; /* bit N: descriptor 3 + N is to be the process's */
 

@@ -41,6 +41,7 @@ struct create {
 	struct oci_cgroup *cgroup;
 	struct console_pair terminal;
 	struct userns userns;
+	struct notify_host notify;
 	int sync;
 	pid_t pid;
 	bool hooked;		       /* its hooks have begun: those of the end are to run, too */
@@ -205,8 +206,10 @@ static void become_container(struct create *c, int sync)
 		.preserve_fds = c->descriptors,
 		.network_kind = c->network,
 		.userns = &c->userns,
+		.notify = { .fd = notify_host_end(&c->notify) },
 		.terminal = c->terminal.slave };
 	cleanup_close_fd(&c->terminal.master);
+	cleanup_close_fd(&c->notify.relay[0]);
 	/* The lock is create's: it must not outlive it. */
 	cleanup_close_fd(&c->state->lock);
 	container_main(&container);
@@ -218,6 +221,7 @@ static int fork_container(struct create *c, struct error *err)
 
 	if (userns_open(&c->userns, c->config, err) < 0)
 		return -EPERM;
+	notify_host_open(&c->notify, c->config, c->run && !c->detach);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_set(err, ERROR_HOST, errno, "cannot make a pair of sockets: %m");
 	if (namespaces_before_fork(c->config, err) < 0)
@@ -378,6 +382,7 @@ static void release(struct create *c)
 	cleanup_close_fd(&c->sync);
 	cleanup_close_fd(&c->terminal.master);
 	cleanup_close_fd(&c->terminal.slave);
+	notify_host_close(&c->notify);
 	oci_cgroup_free(c->cgroup);
 	oci_state_close(c->state);
 	oci_config_free(c->config);
@@ -407,14 +412,18 @@ static int create(struct create *c, struct error *err)
 	c->state->ready = r == 0;
 	if (r == 0)
 		r = oci_state_save(c->state, err);
-	if (r < 0)
+	if (r == 0)
+		notify_host_leave(&c->notify, c->pid);
+	else
 		undo(c);
 	return r;
 }
 
 int oci_create(const struct oci_globals *globals, int argc, char **argv)
 {
-	struct create c = { .globals = globals, .sync = -1, .terminal = { -1, -1 } };
+	struct create c = {
+		.globals = globals, .sync = -1, .terminal = { -1, -1 }, .notify = { -1, { -1, -1 } }
+	};
 	struct error err = { 0 };
 	int r = parse(&c, argc, argv, &err);
 
@@ -440,7 +449,11 @@ static int wait_for_end(pid_t pid)
 
 int oci_run(const struct oci_globals *globals, int argc, char **argv)
 {
-	struct create c = { .globals = globals, .run = true, .sync = -1, .terminal = { -1, -1 } };
+	struct create c = { .globals = globals,
+		.run = true,
+		.sync = -1,
+		.terminal = { -1, -1 },
+		.notify = { -1, { -1, -1 } } };
 	struct error err = { 0 };
 	int r = parse(&c, argc, argv, &err), status = 0;
 	struct foreground own = { 0 };
@@ -458,6 +471,7 @@ int oci_run(const struct oci_globals *globals, int argc, char **argv)
 		lifecycle_forward_signals(c.pid);
 		if (c.config->process.terminal && !c.console_socket)
 			console_take_foreground(&own);
+		notify_host_relay(&c.notify, c.pid);
 		status = wait_for_end(c.pid);
 		console_leave_foreground(&own);
 	}

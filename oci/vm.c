@@ -244,6 +244,8 @@ int container_build(struct container *c, struct error *err)
 	if (r == 0)
 		r = add_process(c, err);
 	if (r == 0)
+		r = notify_tell(c, err);
+	if (r == 0)
 		r = make_initrd(c, err);
 	if (r == 0)
 		r = add_sysctls(c, err);

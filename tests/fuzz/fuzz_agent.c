@@ -89,20 +89,30 @@ static void on_lost(void *ctx, const char *text)
 	h->ended = true;
 }
 
+static void on_notified(void *ctx, const char *text)
+{
+	struct heard *h = ctx;
+
+	need(!h->ended && strlen(text) <= AGENT_NOTIFY_MAX);
+	for (; *text; text++)
+		need((unsigned char)*text >= 0x20 ? *text != 0x7f : *text == '\n');
+}
+
 static void start(struct agent *agent)
 {
 	static const char *const argv[] = { "x", NULL };
 	static const uint8_t input[AGENT_STDIN_WINDOW];
 	struct agent_process process = { .argv = argv, .flags = AGENT_START_STDIN };
 
-	need(agent_setup_done(agent) == 0 && agent_start(agent, &process) == 0);
+	need(agent_setup_notify(agent, "/n") == 0 && agent_setup_done(agent) == 0 &&
+		agent_start(agent, &process) == 0);
 	need(agent_stdin(agent, input, sizeof(input)) == 0 && !agent_stdin_room(agent));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct agent_events events = { on_ready, on_started, on_output, on_stdin_room,
-		on_stdin_closed, on_exited, on_failed, on_lost };
+		on_stdin_closed, on_exited, on_failed, on_lost, NULL, on_notified };
 	struct heard heard = { 0 };
 	struct agent *agent;
 	size_t piece, room;

@@ -101,6 +101,9 @@ static void on_setup(const struct wire_message *m)
 	} else if (m->type == AGENT_SYSCTL && message_sysctl(m, &name, &value)) {
 		look_at(name);
 		look_at(value);
+	} else if (m->type == AGENT_NOTIFY && message_notify(m, &name)) {
+		need(*name == '/');
+		look_at(name);
 	}
 }
 

@@ -33,16 +33,30 @@ static long guest_listen(void)
 	return fd;
 }
 
+/* As the guest program does it, but for the mount. */
+static long guest_notify(struct supervisor *all, const char *path)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+
+	strcpy(at.sun_path, path);
+	all->sessions[0].notify = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	return bind(all->sessions[0].notify, (struct sockaddr *)&at, sizeof(at)) < 0 ? -errno : 0;
+}
+
 static bool guest_setup(void *ctx, const struct wire_message *m, struct text *why, long *err)
 {
 	struct message_mount mount;
 	struct message_file file;
+	const char *path;
 
-	(void)ctx;
 	if (m->type == AGENT_SETUP_DONE)
 		return true;
 	*err = 0;
 	text_add(why, "not now");
+	if (m->type == AGENT_NOTIFY && message_notify(m, &path)) {
+		*err = guest_notify(ctx, path);
+		return *err == 0;
+	}
 	if (m->type == AGENT_MOUNT && message_mount(m, &mount)) {
 		why->len = 0;
 		text_add(why, mount.target);
@@ -73,6 +87,7 @@ void guest_start(struct guest *g)
 			_exit(99);
 		all->listen = guest_listen;
 		all->setup = guest_setup;
+		all->setup_ctx = all;
 		supervise_loop(all);
 		unlink(listen_at.sun_path);
 		_exit(0);
@@ -218,10 +233,20 @@ static void on_lost(void *ctx, const char *text)
 	snprintf(r->text, sizeof(r->text), "%s", text);
 }
 
+static void on_notified(void *ctx, const char *text)
+{
+	struct result *r = ctx;
+	size_t len = strlen(r->notes);
+
+	assert_false(over(r));
+	snprintf(r->notes + len, sizeof(r->notes) - len, "%s;", text);
+	r->noted++;
+}
+
 void session_begin(struct result *r, int fd)
 {
 	static const struct agent_events events = { on_ready, on_started, on_output, on_stdin_room,
-		on_stdin_closed, on_exited, on_failed, on_lost };
+		on_stdin_closed, on_exited, on_failed, on_lost, NULL, on_notified };
 	struct error err = { 0 };
 
 	assert_int_equal(agent_create(&r->agent, fd, &events, r, &err), 0);

@@ -27,6 +27,8 @@ struct result {
 	enum agent_failed why;
 	int errnum;
 	char text[1024];
+	unsigned noted; /* datagrams, and their texts, each with a ; behind it */
+	char notes[8192];
 	char *out[2]; /* NUL-terminated, as far as it is kept */
 	size_t out_len[2];
 	uint64_t total[2]; /* all of it, kept or not, and its sum */

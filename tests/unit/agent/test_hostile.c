@@ -182,6 +182,7 @@ static void test_guest_keeps_its_window(void **state)
 /* ---- the host's side ---- */
 
 static struct result r;
+static bool noting; /* the guest was asked for what its process says to a manager */
 
 /* Give the stream to an agent that has asked for a process with input; the end follows. */
 static void hear(void)
@@ -193,6 +194,8 @@ static void hear(void)
 	r = (struct result){ 0 };
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 	session_begin(&r, ends[0]);
+	if (noting)
+		agent_setup_notify(r.agent, "/notify");
 	agent_setup_done(r.agent);
 	agent_start(r.agent, &process);
 	assert_int_equal(send(ends[1], stream.bytes, (size_t)(stream.w.at - stream.bytes), 0),
@@ -280,6 +283,44 @@ static void test_host_refuses(void **state)
 		assert_true(r.lost);
 		if (!strstr(r.text, "protocol") && !strstr(r.text, "version"))
 			fail_msg("case %d: %s", i, r.text);
+		result_free(&r);
+	}
+}
+
+static void put_notified(size_t len)
+{
+	static uint8_t payload[AGENT_NOTIFY_MAX + 100];
+	struct wire_writer w = { .at = payload, .end = payload + sizeof(payload) };
+	static char text[AGENT_NOTIFY_MAX + 50];
+
+	memset(text, 'x', len);
+	text[len] = 0;
+	wire_put_string(&w, text);
+	put(AGENT_NOTIFIED, 0, payload, (size_t)(w.at - payload));
+}
+
+static void test_notifications(void **state)
+{
+	enum { CASES = 5 };
+
+	for (int i = 0; i < CASES; i++) {
+		begin();
+		put_number(AGENT_HELLO, AGENT_VERSION);
+		if (i == 1)
+			put_notified(1); /* before STARTED */
+		put_number(AGENT_STARTED, 7);
+		if (i == 2)
+			put_notified(AGENT_NOTIFY_MAX + 1);
+		if (i == 3)
+			put(AGENT_NOTIFIED, 0, "\1\0\0\0xy", 6); /* no NUL */
+		put_notified(AGENT_NOTIFY_MAX);
+		put_exited(0, 0);
+		noting = i != 4; /* nobody has asked */
+		hear();
+		noting = false;
+		assert_int_equal(r.lost, i != 0);
+		assert_int_equal(r.exited, i == 0);
+		assert_int_equal(r.noted, i == 0);
 		result_free(&r);
 	}
 }
@@ -428,6 +469,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_guest_keeps_its_window),
 		cmocka_unit_test(test_host_takes_what_is_right),
 		cmocka_unit_test(test_host_refuses),
+		cmocka_unit_test(test_notifications),
 		cmocka_unit_test(test_text_is_tamed),
 		cmocka_unit_test(test_end_in_the_middle),
 		cmocka_unit_test(test_queue_is_bounded),

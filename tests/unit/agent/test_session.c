@@ -7,6 +7,7 @@
 #include "util/macros.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -524,6 +526,109 @@ static void test_guest_goes_away(void **state)
 }
 
 /* An argument: only the tests with names like that. */
+/* ---- what is said to the manager ---- */
+
+static struct sockaddr_un manager;
+
+/* A process that says so many times that it is there, and what else is not passed on; in the end. */
+static void notify_from(int count)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+	static char large[AGENT_NOTIFY_MAX + 1];
+
+	while (connect(fd, (struct sockaddr *)&manager, sizeof(manager)) < 0)
+		usleep(1000);
+	memset(large, 'x', sizeof(large));
+	send(fd, large, sizeof(large), 0);
+	send(fd, "", 0, 0);
+	send(fd, "A=\033[2J\nB\0C", 11, 0);
+	for (int i = 0; i < count; i++)
+		send(fd, "READY=1", 7, 0);
+	_exit(0);
+}
+
+static void begin_noting(struct result *r, struct guest *g)
+{
+	snprintf(manager.sun_path, sizeof(manager.sun_path), "/tmp/test-agent-notify-%d", getpid());
+	manager.sun_family = AF_UNIX;
+	unlink(manager.sun_path);
+	guest_start(g);
+	session_begin(r, g->fd);
+	g->fd = -1;
+	assert_int_equal(agent_setup_notify(r->agent, manager.sun_path), 0);
+	assert_int_equal(agent_setup_done(r->agent), 0);
+}
+
+static void end_noting(struct result *r, struct guest *g)
+{
+	session_free(r);
+	guest_wait(g);
+	unlink(manager.sun_path);
+}
+
+static void test_notified(void **state)
+{
+	static const char *const argv[] = { "cat", NULL };
+	struct agent_process process = { .argv = argv, .flags = AGENT_START_STDIN };
+	struct result r = { 0 };
+	struct guest g;
+	int64_t begun;
+	pid_t pid;
+
+	begin_noting(&r, &g);
+	assert_int_equal(agent_start(r.agent, &process), 0);
+	wait_started(&r);
+	begun = time(NULL);
+	pid = fork();
+	if (pid == 0)
+		notify_from(60);
+	/* Not faster than the host bears: 61 of them take more than a second. */
+	while (r.noted < 61)
+		session_go_on(&r, 20);
+	assert_true(time(NULL) - begun >= 1);
+	assert_memory_equal(r.notes, "A=?[2J\nB;READY=1;READY=1;", 25);
+	waitpid(pid, NULL, 0);
+	assert_int_equal(agent_stdin_end(r.agent), 0);
+	session_go_on(&r, -1);
+	assert_true(r.exited);
+	end_noting(&r, &g);
+	result_free(&r);
+}
+
+/* Who says so and ends at once is heard all the same. */
+static void test_notified_last(void **state)
+{
+	const char *words[] = { "sh", "-c",
+		"while ! [ -e /tmp/test-agent-go-$0 ]; do sleep 0.01; done", NULL, NULL };
+	struct agent_process process = { .argv = words };
+	char number[16], go[64];
+	struct result r = { 0 };
+	struct guest g;
+	pid_t pid;
+
+	snprintf(number, sizeof(number), "%d", getpid());
+	snprintf(go, sizeof(go), "/tmp/test-agent-go-%d", getpid());
+	words[3] = number;
+	begin_noting(&r, &g);
+	assert_int_equal(agent_start(r.agent, &process), 0);
+	wait_started(&r);
+	/* The guest stands still while both happen. */
+	assert_int_equal(kill(g.pid, SIGSTOP), 0);
+	pid = fork();
+	if (pid == 0)
+		notify_from(3);
+	waitpid(pid, NULL, 0);
+	close(open(go, O_WRONLY | O_CREAT, 0600));
+	usleep(200000);
+	kill(g.pid, SIGCONT);
+	session_go_on(&r, -1);
+	assert_true(r.exited);
+	assert_int_equal(r.noted, 4);
+	unlink(go);
+	end_noting(&r, &g);
+	result_free(&r);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -552,6 +657,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_host_goes_away),
 		cmocka_unit_test(test_setup_fails),
 		cmocka_unit_test(test_guest_goes_away),
+		cmocka_unit_test(test_notified),
+		cmocka_unit_test(test_notified_last),
 	};
 
 	if (argc > 1)
