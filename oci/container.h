@@ -70,10 +70,11 @@ struct container {
 /* In the forked child. Does not return. */
 void container_main(struct container *c) __attribute__((noreturn));
 
-/* namespaces.c. Parent, before the fork: a pid namespace is for children. */
-int namespaces_before_fork(const struct oci_config *config, struct error *err);
-/* Parent, behind it: its next children (hooks) are in its own again. */
-void namespaces_after_fork(void);
+/*
+ * namespaces.c: fork(), with the child in the pid namespace of the configuration. It is a child of
+ * ours, and our own namespace for children stays what it is. Returns as fork() does, or -1 with *@err.
+ */
+pid_t namespaces_fork(const struct oci_config *config, struct error *err);
 /* The child. Not the user namespace, but what belongs to it. */
 int namespaces_enter(struct container *c, struct error *err);
 

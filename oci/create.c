@@ -224,20 +224,15 @@ static int fork_container(struct create *c, struct error *err)
 	notify_host_open(&c->notify, c->config, c->run && !c->detach);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return error_set(err, ERROR_HOST, errno, "cannot make a pair of sockets: %m");
-	if (namespaces_before_fork(c->config, err) < 0)
-		return -EPERM;
-	c->pid = fork();
+	c->pid = namespaces_fork(c->config, err);
 	if (c->pid == 0) {
 		close(pair[0]);
 		become_container(c, pair[1]);
 	}
-	namespaces_after_fork();
 	close(pair[1]);
 	userns_close(&c->userns);
 	c->sync = pair[0];
-	if (c->pid < 0)
-		return error_set(err, ERROR_HOST, errno, "cannot fork: %m");
-	return 0;
+	return c->pid < 0 ? -EPERM : 0;
 }
 
 static int ended(struct error *err)

@@ -13,6 +13,8 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const struct {
@@ -56,18 +58,107 @@ static int enter(
 	return 0;
 }
 
-int namespaces_before_fork(const struct oci_config *config, struct error *err)
+/* ---- the fork ---- */
+
+/* What the helper says. */
+struct born {
+	pid_t pid; /* of the container's process; -1: there is none */
+	struct error err;
+};
+
+/* Where the container's process waits until the helper is gone, and what the helper says comes. */
+struct birth {
+	int said[2], gone[2];
+};
+
+/* In the helper. Returns in the container's process only. */
+static void bear(const struct oci_config *config, const struct birth *b)
 {
-	return enter(config, OCI_NS_PID, -1, err);
+	struct born born = { -1, { 0 } };
+	char byte;
+
+	close(b->said[0]);
+	if (enter(config, OCI_NS_PID, -1, &born.err) == 0 && (born.pid = fork()) < 0)
+		error_set(&born.err, ERROR_HOST, errno, "cannot fork: %m");
+	if (born.pid != 0) {
+		(void)!write(b->said[1], &born, sizeof(born));
+		_exit(0);
+	}
+	close(b->said[1]);
+	close(b->gone[1]);
+	/* From then on our parent is create. */
+	while (read(b->gone[0], &byte, 1) < 0 && errno == EINTR)
+		;
+	close(b->gone[0]);
 }
 
-void namespaces_after_fork(void)
+static void await(pid_t helper, struct birth *b, struct born *born)
 {
-	_cleanup_close_ int own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	ssize_t n;
 
-	if (own >= 0)
-		setns(own, CLONE_NEWPID);
+	close(take_fd(&b->said[1]));
+	while ((n = read(b->said[0], born, sizeof(*born))) < 0 && errno == EINTR)
+		;
+	if (n != sizeof(*born)) {
+		born->pid = -1;
+		error_set(&born->err, ERROR_HOST, EPIPE, "cannot make the container's process");
+	}
+	while (waitpid(helper, NULL, 0) < 0 && errno == EINTR)
+		;
 }
+
+static pid_t fork_twice(const struct oci_config *config, struct birth *b, struct error *err)
+{
+	struct born born = { -1, { 0 } };
+	pid_t helper = fork();
+
+	if (helper == 0) {
+		bear(config, b);
+		return 0;
+	}
+	if (helper < 0)
+		return error_set(err, ERROR_HOST, errno, "cannot fork: %m");
+	await(helper, b, &born);
+	if (born.pid < 0)
+		*err = born.err;
+	return born.pid;
+}
+
+/*
+ * A pid namespace is for children, and in a user namespace there is no way back: our hooks would be
+ * in it for good. So it is a helper that goes there and forks; when it is gone, its child is ours.
+ */
+pid_t namespaces_fork(const struct oci_config *config, struct error *err)
+{
+	struct birth b;
+	int reaper = 0;
+	pid_t pid;
+
+	if (!config->ns[OCI_NS_PID].present) {
+		pid = fork();
+		return pid < 0 ? error_set(err, ERROR_HOST, errno, "cannot fork: %m") : pid;
+	}
+	if (pipe2(b.said, O_CLOEXEC) < 0)
+		return error_set(err, ERROR_HOST, errno, "cannot make a pipe: %m");
+	if (pipe2(b.gone, O_CLOEXEC) < 0) {
+		close(b.said[0]);
+		close(b.said[1]);
+		return error_set(err, ERROR_HOST, errno, "cannot make a pipe: %m");
+	}
+	prctl(PR_GET_CHILD_SUBREAPER, &reaper);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	pid = fork_twice(config, &b, err);
+	if (pid == 0)
+		return 0;
+	prctl(PR_SET_CHILD_SUBREAPER, reaper);
+	for (unsigned i = 0; i < 2; i++) {
+		cleanup_close_fd(&b.said[i]);
+		cleanup_close_fd(&b.gone[i]);
+	}
+	return pid;
+}
+
+/* ---- the container's process ---- */
 
 /* One of our own in any case: mounts are made in it that nobody else shall see. */
 static int enter_mounts(struct container *c, struct error *err)

@@ -184,6 +184,32 @@ need_tester() {
 	rootless rm web
 }
 
+# tester_bundle FILTER [spec's WORDS...]: a bundle of the tester's, as `spec` makes it and jq changes it.
+tester_bundle() {
+	local filter=$1 bundle=$TESTER/bundle
+
+	shift
+	command -v jq >/dev/null || skip "jq is not installed"
+	rm -rf "$bundle"
+	as_tester mkdir -p "$bundle/rootfs"
+	as_tester cp -a "$POD/tree/." "$bundle/rootfs/"
+	as_tester "$TESTER/microvm-oci" spec --bundle "$bundle" "$@"
+	jq ".annotations = { \"microvm.kernel\": \"$TESTER/vmlinuz\" } | .process.terminal = false |
+		.root.readonly = false |
+		.process.capabilities |= map_values(. + [ \"CAP_CHOWN\" ]) | $filter" "$bundle/config.json" >"$TESTER/config"
+	[ ! -e "$TESTER/modules" ] || sed -i "s|\"microvm.kernel\"|\"microvm.modules\":\"$TESTER/modules\",&|" "$TESTER/config"
+	cp "$TESTER/config" "$bundle/config.json"
+}
+
+@test "without root: hooks run among the engine's processes, and not among the container's" {
+	need_tester
+	tester_bundle ".process.args = [ \"true\" ] | .hooks = ([ \"prestart\", \"createRuntime\",
+		\"createContainer\", \"poststart\", \"poststop\" ] | map({ (.): [ { path: \"/bin/sh\",
+		args: [ \"sh\", \"-c\", \"readlink /proc/self/ns/pid >>$TESTER/tmp/hooks\" ] } ] }) | add)"
+	rootless unshare "$TESTER/microvm-oci" run --bundle "$TESTER/bundle" x
+	[ "$(uniq -c "$TESTER/tmp/hooks" | tr -s ' ')" = " 5 $(readlink /proc/self/ns/pid)" ]
+}
+
 @test "without root: what is missing is said" {
 	need_tester
 	chmod 600 /dev/kvm
