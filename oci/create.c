@@ -8,6 +8,7 @@
 #include "oci/container.h"
 #include "oci/lifecycle.h"
 #include "oci/process.h"
+#include "oci/rootless.h"
 #include "oci/state.h"
 #include "oci/userns.h"
 #include "oci/verbs.h"
@@ -131,6 +132,7 @@ static int find_bundle(struct create *c, struct error *err)
 		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
 	}
 	if (oci_config_read(&c->config, c->config_path, err) < 0 ||
+		rootless_translate(c->config, err) < 0 ||
 		oci_config_machine(c->config, NULL, err) < 0)
 		return -EINVAL;
 	for (size_t i = 0; i < c->config->warnings.count; i++)
@@ -422,6 +424,8 @@ int oci_create(const struct oci_globals *globals, int argc, char **argv)
 	struct error err = { 0 };
 	int r = parse(&c, argc, argv, &err);
 
+	if (r == 0)
+		r = rootless_begin(&err);
 	if (r == 0) {
 		lifecycle_close_inherited(globals, c.preserve_fds);
 		r = create(&c, &err);
@@ -453,6 +457,8 @@ int oci_run(const struct oci_globals *globals, int argc, char **argv)
 	int r = parse(&c, argc, argv, &err), status = 0;
 	struct foreground own = { 0 };
 
+	if (r == 0)
+		r = rootless_begin(&err);
 	if (r == 0) {
 		lifecycle_close_inherited(globals, c.preserve_fds);
 		r = create(&c, &err);

@@ -89,7 +89,7 @@ static const char usage[] =
 	"  pause ID, resume ID\n"
 	"  update [--resources FILE] [--memory BYTES] [--pids-limit N] ... ID\n"
 	"  events [--stats] ID\n"
-	"  spec [--bundle DIR], features\n"
+	"  spec [--bundle DIR] [--rootless], features\n"
 	"\n"
 	"See microvm-oci(8).\n";
 

@@ -6,6 +6,7 @@
 #include "oci/cgroup.h"
 #include "oci/guest_limits.h"
 #include "oci/lifecycle.h"
+#include "oci/rootless.h"
 #include "oci/state.h"
 
 #include "util/cleanup.h"
@@ -31,6 +32,7 @@ static int open_both(struct oci_state **s, struct oci_cgroup **cgroup,
 
 	if (r < 0)
 		return r;
+	rootless_join(*s);
 	status = oci_state_status(*s);
 	if (!(wanted >> status & 1))
 		r = error_set(err, ERROR_USAGE, EINVAL, "container %s is %s", id,

@@ -4,6 +4,7 @@
 #include "oci/verbs.h"
 
 #include "oci/lifecycle.h"
+#include "oci/rootless.h"
 #include "oci/state.h"
 
 #include "util/cleanup.h"
@@ -23,9 +24,14 @@
 static int open_named(struct oci_state **out, const struct oci_globals *globals, int argc,
 	char **argv, struct error *err)
 {
+	int r;
+
 	if (optind >= argc)
 		return error_set(err, ERROR_USAGE, EINVAL, "usage: microvm-oci %s ID", argv[0]);
-	return oci_state_open(out, globals->root, argv[optind], true, err);
+	r = oci_state_open(out, globals->root, argv[optind], true, err);
+	if (r == 0)
+		rootless_join(*out);
+	return r;
 }
 
 int oci_start(const struct oci_globals *globals, int argc, char **argv)
@@ -123,6 +129,7 @@ static int delete_one(
 
 	if (r < 0)
 		return r == -ENOENT && force ? 0 : r;
+	rootless_join(s);
 	r = lifecycle_delete(s, force, err);
 	oci_state_close(s);
 	return r;

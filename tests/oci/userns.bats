@@ -21,9 +21,11 @@ teardown_file() {
 TESTER=$SCRATCH/tester # all that the user without root has
 
 make_tester() {
-	local kernel=$KERNEL_SMALL modules=
+	local kernel=$KERNEL_SMALL modules= program
 
-	command -v newuidmap slirp4netns useradd >/dev/null || return 0
+	for program in newuidmap slirp4netns useradd; do
+		command -v "$program" >/dev/null || return 0
+	done
 	mkdir -p "$TESTER"/{home,tmp,run}
 	if [ -z "$kernel" ]; then
 		kernel=$KERNEL_6_1
@@ -210,6 +212,88 @@ tester_bundle() {
 	[ "$(uniq -c "$TESTER/tmp/hooks" | tr -s ' ')" = " 5 $(readlink /proc/self/ns/pid)" ]
 }
 
+# own WORDS...: the runtime, called by the tester himself; sets status, output, errors.
+own() {
+	status=0
+	as_tester timeout -k 5 60 "$TESTER/microvm-oci" "$@" >"$BATS_TEST_TMPDIR/out" \
+		2>"$BATS_TEST_TMPDIR/errors" </dev/null 3>&- || status=$?
+	output=$(<"$BATS_TEST_TMPDIR/out") errors=$(<"$BATS_TEST_TMPDIR/errors")
+	printf '%s\n' "status $status" "$output" "$errors"
+}
+
+# The tester's runtime has left nothing.
+own_gone() {
+	! pgrep -u tester -x microvm-oci && [ -z "$(ls /run/user/1500/microvm-oci)" ]
+}
+
+@test "an ordinary user by himself: run, with the ids of /etc/subuid" {
+	need_tester
+	tester_bundle '.process.args = [ "sh", "-c", "id -u; touch /a /b; chown 5:6 /b; stat -c %u:%g /a /b
+		ls -A /sys/class/net; exit 7" ]'
+	own run --bundle "$TESTER/bundle" x
+	[ "$status" = 7 ]
+	has 0 0:0 5:6 lo
+	[ "$(stat -c '%u %g' "$TESTER/bundle/rootfs/a" "$TESTER/bundle/rootfs/b")" = "1500 1500
+100004 100005" ]
+	own_gone
+}
+
+@test "an ordinary user by himself: create, start, exec, kill, delete; spec --rootless" {
+	local pid
+
+	need_tester
+	tester_bundle '.process.args = [ "sh", "-c", "trap \"exit 3\" TERM; while :; do sleep 0.2; done" ]' --rootless
+	own create --bundle "$TESTER/bundle" --pid-file "$TESTER/tmp/pid" x
+	[ "$status" = 0 ]
+	pid=$(<"$TESTER/tmp/pid")
+	# Root in there is this user, two namespaces down.
+	[ "$(tr -s ' ' <"/proc/$pid/uid_map")" = " 0 1500 1" ]
+	own list
+	[[ $output == *"x "*"$pid"*created*"$TESTER/bundle"* ]]
+	own start x
+	[ "$status" = 0 ]
+	own exec x sh -c 'touch /made; id -u; exit 5'
+	[ "$status" = 5 ] && [ "$output" = 0 ]
+	[ "$(stat -c %u "$TESTER/bundle/rootfs/made")" = 1500 ]
+	own delete x
+	[ "$status" = 1 ] && [[ $errors == *"it is running"* ]]
+	own kill x TERM
+	[ "$status" = 0 ]
+	wait_until eval 'own state x | grep -q stopped'
+	own delete x
+	[ "$status" = 0 ]
+	own_gone
+	own create --bundle "$TESTER/bundle" x
+	own delete --force x
+	[ "$status" = 0 ]
+	own_gone
+}
+
+@test "an ordinary user by himself: only his own id, a network of its own; what is forbidden is said" {
+	local most
+
+	need_tester
+	tester_bundle '.process.args = [ "sh", "-c", "id -u; touch /a; chown 5 /a || echo alone; stat -c %u /a" ] |
+		.linux.namespaces |= map(select(.type != "network"))'
+	as_tester env PATH=/nowhere "$TESTER/microvm-oci" run --bundle "$TESTER/bundle" x \
+		>"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/errors"
+	cat "$BATS_TEST_TMPDIR/errors"
+	[ "$(<"$BATS_TEST_TMPDIR/out")" = "0
+alone
+0" ]
+	tester_bundle '.linux.uidMappings[0].hostID = 0' --rootless
+	own run --bundle "$TESTER/bundle" x
+	[ "$status" = 1 ]
+	[[ $errors == *linux.uidMappings*"this user has but his own"* ]]
+	most=$(</proc/sys/user/max_user_namespaces)
+	echo 0 >/proc/sys/user/max_user_namespaces
+	own run --bundle "$TESTER/bundle" x
+	echo "$most" >/proc/sys/user/max_user_namespaces
+	[ "$status" = 1 ] && [ "$(wc -l <"$BATS_TEST_TMPDIR/errors")" = 1 ]
+	[[ $errors == *"needs a user namespace"*max_user_namespaces* ]]
+	own_gone
+}
+
 @test "without root: what is missing is said" {
 	need_tester
 	chmod 600 /dev/kvm
@@ -219,9 +303,4 @@ tester_bundle() {
 	[[ $errors == *"/dev/kvm: permission denied"*"usermod -aG kvm"* ]]
 	run_rootless run --rm --network none --uidmap 0:0:1 --uidmap 1:70000:1 bb true
 	[ "$status" != 0 ]
-	as_tester mkdir -p bundle/rootfs
-	as_tester "$TESTER/microvm-oci" spec --rootless --bundle "$TESTER/bundle"
-	run as_tester "$TESTER/microvm-oci" run --bundle "$TESTER/bundle" x
-	[ "$status" = 1 ]
-	[[ $output == *"user namespace"* ]]
 }
