@@ -8,7 +8,11 @@ export CONTAINERS_CONF=$POD/containers.conf TMPDIR=$POD/tmp
 
 # podman_file: for setup_file. Everything that podman needs, and the image "bb", a busybox.
 podman_file() {
-	command -v podman conmon crun >/dev/null || skip "podman is not installed"
+	local program
+
+	for program in podman conmon crun; do
+		command -v "$program" >/dev/null || skip "$program is not installed"
+	done
 	[ "$(id -u)" = 0 ] || skip "needs root"
 	mkdir -p "$POD/tmp" "$POD/networks"
 	write_containers_conf
