@@ -215,13 +215,15 @@ static bool job_attend(void *ctx, const struct pollfd *fds, unsigned count)
 	return done(job);
 }
 
-static bool job_signal(void *ctx, int number)
+static bool job_signal(void *ctx, int number, bool sent)
 {
 	struct job *job = ctx;
 
 	if (number == SIGWINCH) {
 		if (job->started)
 			send_size(job);
+		if (job->started && sent) /* there are servers to which it means an end */
+			agent_signal(job->agent, number, job->config->signals_to);
 		return true;
 	}
 	if (job->over && job->farewell == INT64_MAX)
@@ -276,7 +278,7 @@ int job_wait(struct job *job, struct error *err)
 			read(signals, &info, sizeof(info)) == sizeof(info)) {
 			int number = (int)info.ssi_signo;
 
-			if (!job_signal(job, number)) {
+			if (!job_signal(job, number, info.ssi_code <= 0)) {
 				job_end(job, JOB_SIGNALLED, number);
 				over = true;
 			}

@@ -15,11 +15,23 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-/* What main takes from a descriptor; all else is blocked in every thread, faults aside. */
+/* A fault that is blocked ends the process as it would without a handler: so where there is one. */
+static bool is_handled(int number)
+{
+	struct sigaction sa;
+
+	return sigaction(number, NULL, &sa) == 0 && sa.sa_handler != SIG_DFL &&
+	       sa.sa_handler != SIG_IGN;
+}
+
+/*
+ * What main takes from a descriptor. With @all even what tells of faults, for it can be sent, too;
+ * but for SIGSYS, whose handler says which system call it was.
+ */
 static void loop_signals(sigset_t *set, bool all)
 {
 	static const int some[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGUSR1, SIGUSR2 };
-	static const int never[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS };
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP };
 
 	sigemptyset(set);
 	for (unsigned i = 0; i < ARRAY_SIZE(some); i++)
@@ -30,8 +42,10 @@ static void loop_signals(sigset_t *set, bool all)
 	for (int n = 1; n <= SIGRTMAX; n++)
 		if (n < __SIGRTMIN || n > SIGRTMIN)
 			sigaddset(set, n);
-	for (unsigned i = 0; i < ARRAY_SIZE(never); i++)
-		sigdelset(set, never[i]);
+	sigdelset(set, SIGSYS);
+	for (unsigned i = 0; i < ARRAY_SIZE(faults); i++)
+		if (is_handled(faults[i])) /* by a sanitizer, say */
+			sigdelset(set, faults[i]);
 }
 
 void machine_block_signals(const struct vm_config *config)
@@ -102,7 +116,7 @@ static bool take_signals(
 	while (read(m->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		int number = (int)info.ssi_signo;
 
-		if (attendant && attendant->signal(attendant->ctx, number))
+		if (attendant && attendant->signal(attendant->ctx, number, info.ssi_code <= 0))
 			continue;
 		if (number == SIGWINCH) {
 			if (m->console_device)

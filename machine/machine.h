@@ -49,8 +49,11 @@ struct machine_attendant {
 	unsigned (*prepare)(void *ctx, struct pollfd *fds, int *timeout_ms);
 	/* After each wait, with the same @fds. True: the machine has done its work, stop it. */
 	bool (*attend)(void *ctx, const struct pollfd *fds, unsigned count);
-	/* A signal arrived. True: it was for the guest; else the machine is stopped by it. */
-	bool (*signal)(void *ctx, int number);
+	/*
+	 * A signal arrived; @sent: by a process, not by a terminal. True: it was for the guest; else
+	 * the machine is stopped by it.
+	 */
+	bool (*signal)(void *ctx, int number, bool sent);
 };
 
 /* Main thread, all three. machine_create() blocks the signals that machine_run() waits for. */

@@ -155,12 +155,12 @@ static bool attend(void *ctx, const struct pollfd *fds, unsigned count)
 	return over;
 }
 
-static bool on_signal(void *ctx, int number)
+static bool on_signal(void *ctx, int number, bool sent)
 {
 	struct container *c = ctx;
 	const struct machine_attendant *job = job_attendant(c->job);
 
-	return job->signal(job->ctx, number);
+	return job->signal(job->ctx, number, sent);
 }
 
 /* ---- its making ---- */

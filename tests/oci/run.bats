@@ -125,11 +125,16 @@ teardown_file() {
 }
 
 @test "stop waits for the process; after the grace, it is killed; restart" {
-	local start
+	local start signal
 
-	pod run -d --name polite --network none bb sh -c \
-		'trap "echo bye; exit 0" TERM; echo begun; while :; do sleep 0.1; done'
+	pod run -d --name polite --network none bb sh -c 'trap "echo bye; exit 0" TERM
+		for i in FPE SEGV ABRT WINCH; do trap "echo got $i" $i; done
+		echo begun; while :; do sleep 0.1; done'
 	wait_until eval 'pod logs polite | grep -q begun'
+	for signal in FPE SEGV ABRT WINCH; do # what means a fault elsewhere is sent here
+		pod kill -s $signal polite
+		wait_until eval "pod logs polite | grep -q 'got $signal'"
+	done
 	run_pod stop -t 20 polite
 	[ "$status" = 0 ]
 	[[ "$(pod logs polite)" == *bye ]]

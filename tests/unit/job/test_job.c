@@ -240,6 +240,10 @@ static void test_signals(void **state)
 	assert_int_equal(read(play.output, (char[2]){ 0 }, 2), 2); /* it knows that it started */
 	kill(play.pid, SIGUSR1);
 	assert_int_equal(hear(&play, AGENT_SIGNAL), SIGUSR1);
+	for (int i = 0; i < 3; i++) { /* not counted among those that end it */
+		kill(play.pid, SIGWINCH);
+		assert_int_equal(hear(&play, AGENT_SIGNAL), SIGWINCH);
+	}
 	kill(play.pid, SIGTERM);
 	assert_int_equal(hear(&play, AGENT_SIGNAL), SIGTERM);
 	kill(play.pid, SIGTERM);
