@@ -6,15 +6,6 @@
 
 enum { DEPTH_MAX = 64, PIECE = 65536, ENTRIES = 4096 };
 
-/* As getdents64(2) has it. */
-struct entry {
-	uint64_t inode;
-	int64_t offset;
-	uint16_t length;
-	uint8_t type;
-	char name[];
-};
-
 /* Memory for pieces of files, one for all of them. */
 struct copier {
 	uint8_t *piece;
@@ -127,7 +118,7 @@ static long copy_entries(struct copier *c, int from, int to, unsigned depth)
 		return -ELOOP;
 	while ((n = sys_call(__NR_getdents64, from, SYS_PTR(entries), sizeof(entries), 0, 0)) > 0)
 		for (long at = 0; at < n;) {
-			const struct entry *entry = (const struct entry *)(entries + at);
+			const struct sys_entry *entry = (const struct sys_entry *)(entries + at);
 
 			at += entry->length;
 			if (!is_dots(entry->name))

@@ -1,6 +1,7 @@
 #include "guest/devices.h"
 
 #include "guest/sys.h"
+#include "guest/text.h"
 
 void devices_link(void)
 {
@@ -14,6 +15,25 @@ void devices_link(void)
 
 	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
 		sys_symlink(links[i][0], links[i][1]);
+}
+
+void devices_without_terminals(void)
+{
+	char entries[4096] __attribute__((aligned(8)));
+	long folder = sys_open("/dev", O_RDONLY | O_DIRECTORY), n;
+
+	if (folder < 0)
+		return;
+	while ((n = sys_call(__NR_getdents64, folder, SYS_PTR(entries), sizeof(entries), 0, 0)) > 0)
+		for (long at = 0; at < n;) {
+			struct sys_entry *entry = (struct sys_entry *)(entries + at);
+			const char *behind = text_after(entry->name, "tty");
+
+			at += entry->length;
+			if (behind && *behind)
+				sys_call(__NR_unlinkat, folder, SYS_PTR(entry->name), 0, 0, 0);
+		}
+	sys_close((int)folder);
 }
 
 void devices_open(void)

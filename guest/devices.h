@@ -7,6 +7,8 @@
 void devices_link(void);
 /* As everybody may use them elsewhere; the kernel makes them root's. They need not be there. */
 void devices_open(void);
+/* Let go of the terminals of the machine (tty0, ttyS0); /dev/tty, which is a process's own, stays. */
+void devices_without_terminals(void);
 /* What every container finds in /dev, in the empty file system that has just been mounted there. */
 void devices_make(void);
 /* Make @node, but at @path. 0 or a negative errno. */

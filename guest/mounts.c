@@ -189,6 +189,8 @@ long mounts_standard(struct setup *setup, uint32_t which, struct text *why)
 	long err = 0;
 
 	(void)setup;
+	if (which & AGENT_STANDARD_NO_TERMINALS)
+		devices_without_terminals();
 	if (which & AGENT_STANDARD_DEV) {
 		devices_link();
 		devices_open();

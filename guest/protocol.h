@@ -178,6 +178,8 @@ enum {
 	AGENT_STANDARD_RUN = 8,	   /* a tmpfs on /run */
 	AGENT_STANDARD_TMP = 16,   /* a tmpfs on /tmp */
 	AGENT_STANDARD_IPC = 32,   /* /dev/shm, /dev/mqueue */
+	/* /dev without consoles and serial ports (tty0, ttyS0). */
+	AGENT_STANDARD_NO_TERMINALS = 64,
 };
 
 enum {

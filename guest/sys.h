@@ -36,6 +36,15 @@
 #define SYS_MODE_FILE	   0100000
 #define SYS_MODE_LINK	   0120000
 
+/* As getdents64(2) has it. */
+struct sys_entry {
+	uint64_t inode;
+	int64_t offset;
+	uint16_t length;
+	uint8_t type;
+	char name[];
+};
+
 static inline long sys_open(const char *path, int flags)
 {
 	return sys_call(__NR_openat, AT_FDCWD, SYS_PTR(path), flags | O_CLOEXEC, 0, 0);

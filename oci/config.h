@@ -150,6 +150,7 @@ struct oci_resources {
 	struct oci_hugepages *hugepage;
 	struct oci_pairs unified; /* files of cgroup v2: the keys have no slash in them */
 	bool all_devices;	  /* the device rules allow everything: --privileged */
+	bool no_terminals;	  /* that, and of the terminals of a host none is listed */
 	size_t device_rules;
 	struct oci_device_rule *device_rule;
 	struct json_object *json; /* the section, or NULL */

@@ -136,10 +136,19 @@ int config_device_rules(struct cfg *cfg, struct json_object *resources, struct o
 	return 0;
 }
 
+/*
+ * An engine that passes all of the host's devices leaves out the terminals if the container has an
+ * init of its own, which would start a getty on each.
+ */
+static bool is_terminal(const struct oci_device *device)
+{
+	return !strncmp(device->path, "/dev/tty", 8) && device->path[8];
+}
+
 int config_devices(struct cfg *cfg, struct json_object *in, struct oci_config *out)
 {
 	struct json_object *array = NULL, *item;
-	size_t count;
+	size_t count, terminals = 0;
 	int r = cfg_array(cfg, in, "devices", &array, &count);
 
 	if (r < 0)
@@ -159,11 +168,13 @@ int config_devices(struct cfg *cfg, struct json_object *in, struct oci_config *o
 		r = read_device(cfg, item, device);
 		if (r < 0)
 			return r;
+		terminals += is_terminal(device);
 		/* --privileged lists all that the host has. */
 		if (oci_device_guest_path(device) || device->type == 'p' ||
 			!out->resources.all_devices)
 			out->devices++;
 		cfg_leave(cfg, mark);
 	}
+	out->resources.no_terminals = out->resources.all_devices && count && !terminals;
 	return 0;
 }

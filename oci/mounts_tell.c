@@ -242,7 +242,8 @@ int mounts_tell(struct container *c, struct error *err)
 		return error_set(err, ERROR_USAGE, E2BIG,
 			"mounts: %zu with masked and read-only paths: at most %d", n,
 			JOB_MOUNTS_MAX);
-	c->job_config.standard = has_dev(c) ? 0 : AGENT_STANDARD_DEV;
+	c->job_config.standard = (has_dev(c) ? 0 : AGENT_STANDARD_DEV) |
+				 (o->resources.no_terminals ? AGENT_STANDARD_NO_TERMINALS : 0);
 	for (size_t i = 0; i < o->mounts && r == 0; i++)
 		r = tell_one(c, i, tag, err);
 	if (r == 0)

@@ -60,6 +60,8 @@ has() {
 	has $'Seccomp:\t0' made
 	once --privileged bb sh -c "$facts; mount -t tmpfs x /tmp && echo mounted"
 	has $'Seccomp:\t0' wrote mounted
+	once --privileged --systemd=always bb sh -c 'ls /dev/tty*' # for an init of its own
+	[ "$output" = /dev/tty ]
 }
 
 @test "memory, processors, processes" {

@@ -378,6 +378,12 @@ static void devices(void **state)
 	assert_int_equal(c->devices, 1);
 	assert_string_equal(c->device[0].path, "/dev/fuse");
 	assert_true(c->resources.all_devices);
+	assert_true(c->resources.no_terminals);
+	oci_config_free(c);
+	c = good(L("\"devices\":[{\"path\":\"/dev/tty1\",\"type\":\"c\",\"major\":4,"
+		   "\"minor\":1}],\"resources\":{\"devices\":[{\"allow\":true}]}"));
+	assert_true(c->resources.all_devices);
+	assert_false(c->resources.no_terminals);
 	oci_config_free(c);
 	bad(L("\"devices\":[{\"path\":\"/a\",\"type\":\"c\",\"major\":1}]"), "devices[0].minor");
 	bad(L("\"devices\":[{\"path\":\"/a\",\"type\":\"x\",\"major\":1}]"), "devices[0].type");
