@@ -236,6 +236,13 @@ own_gone() {
 	[ "$(stat -c '%u %g' "$TESTER/bundle/rootfs/a" "$TESTER/bundle/rootfs/b")" = "1500 1500
 100004 100005" ]
 	own_gone
+	# As `spec` has it: at a terminal.
+	tester_bundle '.process.terminal = true | .process.args = [ "sh", "-c", "tty; stty size" ]'
+	run as_tester timeout -k 5 60 script -qec "stty rows 30 cols 70
+		$TESTER/microvm-oci run --bundle $TESTER/bundle x" /dev/null </dev/null 3>&-
+	[ "$status" = 0 ]
+	[[ $output == *"/dev/pts/0"*"30 70"* ]]
+	own_gone
 }
 
 @test "an ordinary user by himself: create, start, exec, kill, delete; spec --rootless" {
