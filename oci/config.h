@@ -171,7 +171,7 @@ struct oci_config {
 	const char *hostname, *domainname; /* NULL: none */
 	const char *root;		   /* path, as written: relative to the bundle */
 	bool root_read_only;
-	bool has_process; /* process may come with start only; then args are empty */
+	bool has_process; /* without: it can be made, not started; args are empty then */
 	struct oci_process process;
 	size_t mounts;
 	struct oci_mount *mount;

@@ -265,7 +265,12 @@ int lifecycle_start(struct oci_state *s, struct error *err)
 	r = lifecycle_config(&config, s, err);
 	if (r < 0)
 		return r;
-	r = start(s, config, err);
+	/* It may be made without one (only its namespaces and mounts are wanted), but not started. */
+	if (config->has_process)
+		r = start(s, config, err);
+	else
+		r = error_set(err, ERROR_USAGE, EINVAL,
+			"cannot start container %s: its config.json has no process", s->id);
 	oci_config_free(config);
 	return r;
 }

@@ -101,6 +101,24 @@ nothing_made() {
 	nothing_made
 }
 
+@test "without a process: it is made, and its start refused" {
+	command -v jq >/dev/null || skip "jq is not installed"
+	MORE="\"hooks\": { \"startContainer\": [ { \"path\": \"/bin/touch\", \"args\": [ \"touch\",
+		\"$BATS_TEST_TMPDIR/hook\" ] } ] }," write_config sh
+	jq -c 'del(.process)' "$BUNDLE/config.json" >"$BATS_TEST_TMPDIR/changed"
+	mv "$BATS_TEST_TMPDIR/changed" "$BUNDLE/config.json"
+	oci create --bundle "$BUNDLE" x
+	[ "$status" = 0 ]
+	refused '*cannot start container x*process*' start x
+	[ ! -e "$BATS_TEST_TMPDIR/hook" ]
+	oci state x
+	[[ $output == *'"status":"created"'* ]]
+	oci delete --force x
+	[ "$status" = 0 ]
+	refused '*cannot start container x*process*' run --bundle "$BUNDLE" x
+	nothing_made
+}
+
 @test "what only shows when it is made" {
 	refuses '.linux.namespaces[3] = {"type":"mount","path":"/none"}' '*mount namespace*' \
 		'.linux.namespaces[4] = {"type":"network","path":"/proc/self/ns/ipc"}' '*network*' \
