@@ -8,10 +8,12 @@
 #include "util/cleanup.h"
 #include "util/macros.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -34,19 +36,36 @@ static const char *device_path(const struct stat *st)
 	return paths[minor(st->st_rdev)];
 }
 
+/* One more than the last that is open, or more: engines may name any number. */
+static unsigned end_of_open(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned end = FIRST;
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)))
+		end = MAX(end, (unsigned)strtoul(entry->d_name, NULL, 10) + 1);
+	if (dir)
+		closedir(dir);
+	return dir ? end : (unsigned)getdtablesize();
+}
+
 int descriptors_check(unsigned *which, unsigned count, int own, struct error *err)
 {
+	const unsigned most = count ? end_of_open() - FIRST : 0;
 	struct stat st;
 
-	if (count > AGENT_DESCRIPTORS_MAX)
-		return error_set(err, ERROR_USAGE, E2BIG, "--preserve-fds %u: at most %d", count,
-			AGENT_DESCRIPTORS_MAX);
 	*which = 0;
-	for (unsigned i = 0; i < count; i++) {
+	for (unsigned i = 0; i < MIN(count, most); i++) {
 		int fd = (int)(FIRST + i);
 
 		if (fd == own || fstat(fd, &st) < 0)
 			continue;
+		if (i >= AGENT_DESCRIPTORS_MAX)
+			return error_set(err, ERROR_USAGE, E2BIG,
+				"--preserve-fds %u: descriptor %d is open, and the last that can be "
+				"passed into a virtual machine is %d",
+				count, fd, FIRST + AGENT_DESCRIPTORS_MAX - 1);
 		if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) && !device_path(&st))
 			return error_set(err, ERROR_USAGE, ENOTSUP,
 				"--preserve-fds %u: descriptor %d is no file: a pipe or a socket of "
