@@ -393,7 +393,7 @@ static int job_status(struct run *run, struct machine *machine, const struct mac
 		return EXIT_TIMED_OUT;
 	case JOB_NO_GUEST:
 		log_error(
-			"the guest did not start its init within %d s; what its console said last:",
+			"the guest did not start its init within %d s of its own; what its console said last:",
 			BOOT_LIMIT_MS / 1000);
 		say_tail(machine);
 		return EXIT_JOB;

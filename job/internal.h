@@ -30,6 +30,7 @@ struct job {
 	bool timed_out;				   /* SIGTERM was sent */
 	unsigned asked;				   /* signals that were to end it */
 	int64_t boot_deadline, deadline, farewell; /* CLOCK_MONOTONIC, ms; INT64_MAX: never */
+	int64_t boot_used; /* ms of processors when the first of them was set */
 
 	/* stdio.c */
 	struct job_stream out[2];

@@ -70,9 +70,13 @@ struct job_config {
 	unsigned signals_to; /* AGENT_SIGNAL_*: whom signals are passed on to */
 	unsigned
 		patience; /* so many signals end the machine, whatever the process thinks; 0: never */
-	unsigned boot_limit_ms; /* until the guest program must have spoken */
-	unsigned timeout_ms;	/* 0: none. Then SIGTERM ... */
-	unsigned grace_ms;	/* ... and so much later the machine's end */
+	/*
+	 * Until the guest program must have spoken: for as long again while it boots on, on a busy host,
+	 * till it has had so much time of processors.
+	 */
+	unsigned boot_limit_ms;
+	unsigned timeout_ms; /* 0: none. Then SIGTERM ... */
+	unsigned grace_ms;   /* ... and so much later the machine's end */
 };
 
 enum job_end {

@@ -122,7 +122,7 @@ static void tell_start(struct container *c)
 	} else if (job_started(c->job))
 		answer(c, c->starting, 0, NULL);
 	else if (outcome->end == JOB_NO_GUEST)
-		answer(c, c->starting, EIO, "the guest did not start within a minute");
+		answer(c, c->starting, EIO, "the guest did not start within a minute of its own");
 	else if (outcome->end != JOB_NOT_OVER)
 		answer(c, c->starting, EIO, "the container ended before its process began");
 }

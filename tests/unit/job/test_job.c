@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -274,6 +276,71 @@ static void test_timeout(void **state)
 	assert_int_equal(end(&play), code(JOB_TIMED_OUT, 0));
 }
 
+/* ---- a guest that does not come ---- */
+
+enum { BOOT_MS = 400, SPIN_US = 5000, REST_US = 15000 };
+
+static int64_t wall_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int64_t own_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* In the machine's place: a quarter of a processor. */
+static void *boot_slowly(void *arg)
+{
+	for (;;) {
+		int64_t end = own_us() + SPIN_US;
+
+		while (own_us() < end)
+			;
+		usleep(REST_US);
+	}
+	return arg;
+}
+
+/* How long a job waits for a guest that says nothing; the child's status says that it was that. */
+static int64_t wait_for_none(bool busy)
+{
+	struct job_config config = { .process.argv = words, .boot_limit_ms = BOOT_MS };
+	int64_t begun = wall_ms();
+	int pair[2], status;
+	pthread_t thread;
+	pid_t pid;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	pid = fork();
+	if (pid == 0) {
+		if (busy)
+			pthread_create(&thread, NULL, boot_slowly, NULL);
+		be_job(&config, pair[0]);
+	}
+	close(pair[0]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	close(pair[1]);
+	assert_int_equal(WEXITSTATUS(status), code(JOB_NO_GUEST, 0));
+	return wall_ms() - begun;
+}
+
+static void test_no_guest(void **state)
+{
+	int64_t idle = wait_for_none(false);
+
+	assert_in_range(idle, BOOT_MS, 2 * BOOT_MS - 1);
+	/* It moves, and may go on until it has had that time itself. */
+	assert_true(wait_for_none(true) >= 2 * BOOT_MS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -283,6 +350,7 @@ int main(void)
 		cmocka_unit_test(test_failed_and_lost),
 		cmocka_unit_test(test_signals),
 		cmocka_unit_test(test_timeout),
+		cmocka_unit_test(test_no_guest),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
