@@ -41,10 +41,10 @@ static int connect_host(void)
 	return (int)fd;
 }
 
-static long listen_for_host(void)
+static long listen_for_host(unsigned port)
 {
 	struct sockaddr_vm here = {
-		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = AGENT_EXEC_PORT
+		.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = port
 	};
 	long fd = sys_socket(AF_VSOCK, SOCK_STREAM | SOCK_NONBLOCK, 0), err;
 

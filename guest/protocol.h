@@ -25,8 +25,9 @@
  * vsock ports: where the guest program finds its host (CID 2), and where it listens for further
  * sessions. Below 1024, so that in the guest only root listens there.
  */
-#define AGENT_PORT	1
-#define AGENT_EXEC_PORT 2
+#define AGENT_PORT	 1
+#define AGENT_EXEC_PORT	 2
+#define AGENT_PORTS_PORT 3 /* what listens in other machines: docs/PROTOCOL.md, "Ports" */
 
 /* Limits, in bytes if nothing else is said. */
 enum {
@@ -45,6 +46,24 @@ enum {
 	AGENT_DESCRIPTORS_MAX = 16,
 	AGENT_SESSIONS_MAX = 64, /* at a time, in one guest */
 	AGENT_NOTIFY_MAX = 4096, /* the text in NOTIFIED; as much as systemd takes */
+	AGENT_PORTS_MAX = 128,	 /* ports of TCP that one side tells the other */
+	AGENT_PORTS_MESSAGE = 4 + 3 * AGENT_PORTS_MAX,
+};
+
+/*
+ * The first byte that the host says on a connection to AGENT_PORTS_PORT, and what follows:
+ *
+ * LISTEN	messages both ways, each of which says all: { u16 port, u8 0: at the loopback
+ *		interface, 1: at all addresses }[]. The guest's are the ports of TCP at which
+ *		somebody listens there; the host's those at which the guest program is to listen
+ * CALL		u16 port; then what is said at that port of the guest's loopback interface, both ways
+ * WAIT		nothing, until the guest says u16 port: somebody has connected to that port, at which
+ *		the guest program listens; then what he says and hears, both ways
+ */
+enum agent_ports {
+	AGENT_PORTS_LISTEN = 'L',
+	AGENT_PORTS_CALL = 'C',
+	AGENT_PORTS_WAIT = 'W',
 };
 
 /*

@@ -113,7 +113,8 @@ static void on_setup(struct session *s, struct supervisor *all, const struct wir
 		session_fail(s, AGENT_FAILED_SETUP, err, why.buf);
 		return;
 	}
-	all->listener = (int)all->listen();
+	all->listener = (int)all->listen(AGENT_EXEC_PORT);
+	all->ports = (int)all->listen(AGENT_PORTS_PORT);
 	s->say |= SAY_READY;
 	session_to_state(s, SESSION_IDLE);
 }

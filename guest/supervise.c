@@ -1,10 +1,12 @@
 #include "guest/supervise.h"
 
+#include "guest/places.h"
+#include "guest/ports.h"
 #include "guest/sys.h"
 
 #include <linux/signalfd.h>
 
-enum { FDS_SIGNALS, FDS_LISTENER, FDS_SESSIONS };
+enum { FDS_SIGNALS, FDS_LISTENER, FDS_PORTS, FDS_SESSIONS };
 
 static uint64_t signal_bit(int number)
 {
@@ -23,7 +25,7 @@ struct supervisor *supervise_create(int fd)
 	if (at < 0 && at > -4096)
 		return NULL;
 	sys_sigmask(~0ULL);
-	all->listener = all->group = -1;
+	all->listener = all->ports = all->group = -1;
 	all->signals = (int)sys_signalfd(heard);
 	if (all->signals < 0 || !session_open(&all->sessions[0], fd, true)) {
 		sys_unmap(all, sizeof(*all));
@@ -114,6 +116,17 @@ static void wait_for_notes(struct session *s, uint64_t *deadline)
 		*deadline = s->notify_ms;
 }
 
+/* The host wants to know who listens here: most never do, so it is begun when it is asked for. */
+static void begin_ports(struct supervisor *all)
+{
+	if (sys_fork() == 0) {
+		places_keep_only(all->ports, all->ports);
+		ports_run(all->ports);
+	}
+	sys_close(all->ports);
+	all->ports = -1;
+}
+
 /* Fill all->fds; returns how many, and *@timeout_ms until the first deadline. */
 static unsigned prepare(struct supervisor *all, int *timeout_ms)
 {
@@ -122,6 +135,7 @@ static unsigned prepare(struct supervisor *all, int *timeout_ms)
 
 	all->fds[FDS_SIGNALS] = (struct pollfd){ .fd = all->signals, .events = POLLIN };
 	all->fds[FDS_LISTENER] = (struct pollfd){ .fd = all->listener, .events = POLLIN };
+	all->fds[FDS_PORTS] = (struct pollfd){ .fd = all->ports, .events = POLLIN };
 	for (unsigned i = 0; i < AGENT_SESSIONS_MAX; i++) {
 		struct session *s = &all->sessions[i];
 		struct pollfd *fds = &all->fds[FDS_SESSIONS + i * WAIT_COUNT];
@@ -183,5 +197,7 @@ void supervise_loop(struct supervisor *all)
 			take_signals(all);
 		if (all->fds[FDS_LISTENER].revents)
 			accept_one(all);
+		if (all->fds[FDS_PORTS].revents)
+			begin_ports(all);
 	}
 }

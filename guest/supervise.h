@@ -9,13 +9,14 @@
 
 struct supervisor {
 	struct session sessions[AGENT_SESSIONS_MAX]; /* the first is [0] */
-	struct pollfd fds[2 + WAIT_COUNT * AGENT_SESSIONS_MAX];
+	struct pollfd fds[3 + WAIT_COUNT * AGENT_SESSIONS_MAX];
 	struct waiting waiting; /* for the START of the first */
 	int group;    /* control group of all their processes; O_PATH, or -1: this program's */
 	int signals;  /* a signalfd */
 	int listener; /* for further sessions; -1 before SETUP_DONE, or where that failed */
-	/* Opens it: a listening, non-blocking descriptor, or a negative errno. */
-	long (*listen)(void);
+	int ports;    /* the same for guest/ports.h, until it is served by a child */
+	/* Opens one at a port of vsock: a listening, non-blocking descriptor, or a negative errno. */
+	long (*listen)(unsigned port);
 	/*
 	 * Carries out a message of the setup, SETUP_DONE included. False: *@why says what failed;
 	 * *@err is 0 if the message was malformed, else a negative errno.

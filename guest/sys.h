@@ -66,6 +66,12 @@ static inline long sys_close(int fd)
 	return sys_call(__NR_close, fd, 0, 0, 0, 0);
 }
 
+/* Nothing where @first is above @last. */
+static inline void sys_close_range(unsigned first, unsigned last)
+{
+	sys_call(__NR_close_range, first, last, 0, 0, 0);
+}
+
 static inline long sys_read(int fd, void *buf, size_t len)
 {
 	return sys_call(__NR_read, fd, SYS_PTR(buf), (long)len, 0, 0);
@@ -267,6 +273,18 @@ static inline long sys_socket(int family, int type, int protocol)
 static inline long sys_accept(int fd)
 {
 	return sys_call(__NR_accept4, fd, 0, 0, SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+}
+
+/* Without SIGPIPE. */
+static inline long sys_send(int fd, const void *buf, size_t len)
+{
+	return sys_call6(__NR_sendto, fd, SYS_PTR(buf), (long)len, MSG_NOSIGNAL, 0, 0);
+}
+
+/* Nothing more is said there. */
+static inline long sys_shutdown(int fd)
+{
+	return sys_call(__NR_shutdown, fd, SHUT_WR, 0, 0, 0);
 }
 
 static inline void sys_sleep_ms(unsigned ms)
