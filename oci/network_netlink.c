@@ -56,6 +56,8 @@ struct rtattr *netlink_nest(struct netlink_request *r, unsigned type)
 void netlink_end(struct netlink_request *r, struct rtattr *nest)
 {
 	nest->rta_len = (unsigned short)((uint8_t *)end_of(r) - (uint8_t *)nest);
+	/* What it says that it holds is there, to the last attribute's padding. */
+	r->header.nlmsg_len = NLMSG_ALIGN(r->header.nlmsg_len);
 }
 
 static ssize_t receive(int fd, void *buf, size_t size)
