@@ -7,7 +7,7 @@
 
 enum {
 	BACKLOG = 64,
-	READ_MS = 2000,
+	READ_MS = 10000,
 	TAKEN = -2, /* somebody listens there already */
 	V6ONLY = 26 /* IPV6_V6ONLY, which linux/in6.h hides where glibc has been included */
 };

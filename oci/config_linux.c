@@ -70,7 +70,8 @@ static int check_absent(struct cfg *cfg, const struct oci_config *out)
 	if (!out->ns[OCI_NS_NETWORK].present)
 		return cfg_warn(cfg, "namespaces",
 			"no network namespace: the guest has a network of its own behind the "
-			"host's; ports that it listens on are not the host's (--network=host)");
+			"host's; of the ports that it listens on those of TCP are the host's as "
+			"well, others are not (--network=host)");
 	return 0;
 }
 

@@ -209,6 +209,8 @@ static int make_network(struct container *c, struct error *err)
 
 	if (r == 0)
 		oci_network_config(&c->network, &c->vm);
+	if (r == 0 && c->network.shares)
+		say(c, CONTAINER_SHARES);
 	return r;
 }
 

@@ -32,7 +32,8 @@ enum container_says {
 	CONTAINER_NAMESPACES = 'n', /* there: the hooks may run */
 	CONTAINER_OUT =
 		'o', /* wants out of its control group, for a while: /dev/kvm is fenced there */
-	CONTAINER_BACK = 'b', /* and in again */
+	CONTAINER_BACK = 'b',	/* and in again */
+	CONTAINER_SHARES = 's', /* the interfaces are another machine's; no answer is awaited */
 	CONTAINER_READY = 'r',
 	CONTAINER_FAILED = 'f', /* a struct error follows */
 	CONTAINER_GO = 'g'	/* create to the container */

@@ -280,6 +280,10 @@ static int await_ready(struct create *c, struct error *err)
 		r = hear(c, &byte, err);
 		if (r < 0 || byte == CONTAINER_READY)
 			return r;
+		if (byte == CONTAINER_SHARES) {
+			c->state->shares = true;
+			continue;
+		}
 		if (byte == CONTAINER_OUT)
 			r = c->cgroup ? oci_cgroup_leave(c->cgroup, c->pid, err) : 0;
 		else if (byte == CONTAINER_BACK)

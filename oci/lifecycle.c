@@ -4,6 +4,7 @@
 #include "oci/control.h"
 #include "oci/hooks.h"
 #include "oci/network.h"
+#include "oci/share.h"
 #include "oci/watch.h"
 
 #include "machine/machine.h"
@@ -216,23 +217,25 @@ int lifecycle_hooks(const struct oci_hooks *hooks, const char *name, const struc
 }
 
 /* Whether this container's cards are those of interfaces, or it has others, or none. */
-static int find_networks(struct oci_state *s, const struct oci_config *config,
+static int find_networks(const struct oci_state *s, enum oci_network_kind kind,
 	struct oci_interfaces *found, struct error *err)
 {
-	enum oci_network_kind kind;
-	int r = oci_network_kind(&kind, config, err);
-
 	*found = (struct oci_interfaces){ 0 };
-	if (r < 0 || (kind != OCI_NETWORK_INTERFACES && kind != OCI_NETWORK_FRESH))
-		return r;
+	if (s->shares)
+		return oci_share_prepare(s, err);
+	if (kind != OCI_NETWORK_INTERFACES && kind != OCI_NETWORK_FRESH)
+		return 0;
 	return read_interfaces(s, found, err);
 }
 
 static int start(struct oci_state *s, const struct oci_config *config, struct error *err)
 {
 	struct control_request request = { .what = CONTROL_START };
-	int r = find_networks(s, config, &request.found, err);
+	enum oci_network_kind kind;
+	int r = oci_network_kind(&kind, config, err);
 
+	if (r == 0)
+		r = find_networks(s, kind, &request.found, err);
 	if (r < 0)
 		return r;
 	r = lifecycle_hooks(&config->start_container, "startContainer", s, OCI_CREATED, true, err);
@@ -247,6 +250,7 @@ static int start(struct oci_state *s, const struct oci_config *config, struct er
 	r = oci_state_save(s, err);
 	if (request.found.count)
 		oci_watch(s, &request.found);
+	oci_share(s, kind);
 	if (r == 0)
 		lifecycle_hooks(&config->poststart, "poststart", s, OCI_RUNNING, false, NULL);
 	return r;
@@ -294,13 +298,13 @@ int lifecycle_kill(struct oci_state *s, int number, bool all, struct error *err)
 
 /* ---- delete ---- */
 
-static void undo_network(const struct oci_config *config)
+static void undo_network(const struct oci_state *s, const struct oci_config *config)
 {
 	const char *path = config->ns[OCI_NS_NETWORK].path;
 	_cleanup_close_ int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 	struct error err = { 0 };
 
-	if (fd >= 0 && oci_network_undo(fd, &err) < 0)
+	if (fd >= 0 && oci_network_undo(fd, oci_share_number(s->id), &err) < 0)
 		log_warn("%s", err.msg);
 }
 
@@ -334,7 +338,7 @@ int lifecycle_delete(struct oci_state *s, bool force, struct error *err)
 		return r;
 	remove_cgroup(s);
 	if (lifecycle_config(&config, s, &ignored) == 0) {
-		undo_network(config);
+		undo_network(s, config);
 		lifecycle_hooks(&config->poststop, "poststop", s, OCI_STOPPED, false, NULL);
 		oci_config_free(config);
 	}

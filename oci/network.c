@@ -2,6 +2,7 @@
 
 #include "oci/network_link.h"
 #include "oci/network_netlink.h"
+#include "oci/network_share.h"
 #include "util/cleanup.h"
 #include "util/macros.h"
 
@@ -94,16 +95,8 @@ int oci_network_kind(
 
 /* ---- taps ---- */
 
-static int tap_error(
-	const char *name, int errnum, const struct network_links *links, struct error *err)
+static int tap_error(const char *name, int errnum, struct error *err)
 {
-	if (errnum == EBUSY)
-		return error_set(err, ERROR_BUSY, errnum,
-			"linux.namespaces: the network interface \"%s\" of this namespace belongs to "
-			"the machine of another container, and two machines cannot share one: give "
-			"this container a network of its own, or none (annotation "
-			"microvm.network=none)",
-			links->count ? links->link[0].name : name);
 	if (errnum == ENOENT || errnum == ENODEV || errnum == ENXIO)
 		return error_set(err, ERROR_HOST, EOPNOTSUPP,
 			"the host has no " TUN_PATH ": try `modprobe tun`");
@@ -177,9 +170,11 @@ static int add_card(
 	*card = (struct oci_card){ 0 };
 	snprintf(card->tap, sizeof(card->tap), NETWORK_TAP_PREFIX "%u", i);
 	r = make_tap(card->tap, true);
+	if (r == -EBUSY && i == 0)
+		return r; /* they are another machine's */
 	if (r < 0) {
 		errno = -r;
-		return tap_error(card->tap, -r, links, err);
+		return tap_error(card->tap, -r, err);
 	}
 	r = network_links_list(netlink, &after);
 	if (r == 0)
@@ -216,24 +211,38 @@ static int prepare_taps(struct oci_network *out, unsigned spares, struct error *
 	return r;
 }
 
+/* A card behind whatever the namespace has. */
+static int prepare_user(struct oci_network *out, struct error *err)
+{
+	out->cards = 1;
+	out->card[0] = (struct oci_card){ .user = true };
+	if (spare_mac(out->card[0].mac) < 0)
+		return error_set(err, ERROR_HOST, EIO, "no random numbers: %m");
+	return 0;
+}
+
 int oci_network_prepare(struct oci_network *out, enum oci_network_kind kind, struct error *err)
 {
+	int r = 0;
+
 	*out = (struct oci_network){ 0 };
 	switch (kind) {
 	case OCI_NETWORK_NONE:
-		return 0;
+		break;
 	case OCI_NETWORK_USER:
-		out->cards = 1;
-		out->card[0].user = true;
-		if (spare_mac(out->card[0].mac) < 0)
-			return error_set(err, ERROR_HOST, EIO, "no random numbers: %m");
-		return 0;
+		r = prepare_user(out, err);
+		break;
 	case OCI_NETWORK_INTERFACES:
-		return prepare_taps(out, 0, err);
+		r = prepare_taps(out, 0, err);
+		out->shares = r == -EBUSY;
+		if (out->shares)
+			r = prepare_user(out, err);
+		break;
 	case OCI_NETWORK_FRESH:
-		return prepare_taps(out, OCI_NETWORK_SPARES, err);
+		r = prepare_taps(out, OCI_NETWORK_SPARES, err);
+		break;
 	}
-	return error_set(err, ERROR_USAGE, EINVAL, "no such kind of network: %d", (int)kind);
+	return r;
 }
 
 void oci_network_config(const struct oci_network *network, struct vm_config *config)
@@ -268,13 +277,15 @@ static int remove_all(int netlink)
 	/* Fenced: see is_fenced() in container.c. It goes with the namespace, or with the next machine. */
 	if (r < 0)
 		return r == -EBUSY || r == -EPERM ? 0 : r;
-	for (unsigned i = 0; i < links.count && r == 0; i++)
+	for (unsigned i = 0; i < links.count && r == 0; i++) {
+		network_share_undo(netlink, links.link[i].index);
 		r = network_redirect_undo(netlink, links.link[i].index);
+	}
 	return r;
 }
 
 /* The way back into a namespace may be closed, so it is a child that goes. */
-int oci_network_undo(int fd, struct error *err)
+int oci_network_undo(int fd, uint16_t who, struct error *err)
 {
 	int status;
 	pid_t child = fork();
@@ -283,6 +294,8 @@ int oci_network_undo(int fd, struct error *err)
 		int netlink, r = setns(fd, CLONE_NEWNET) < 0 ? -errno : 0;
 
 		netlink = r == 0 ? netlink_open() : r;
+		if (netlink >= 0)
+			network_share_ports(who, NULL, 0);
 		r = netlink < 0 ? netlink : remove_all(netlink);
 		_exit(r < 0 && -r < 256 ? -r : 0);
 	}

@@ -15,6 +15,8 @@
  *	start	oci_network_guest(): the messages for the guest, made by whoever speaks with it
  *	delete	oci_network_undo(): taps and filters, where the namespace outlives the container
  *
+ * A machine that comes second into a namespace shares it (oci/network_share.h).
+ *
  * Nothing here keeps state. One thread of a process at a time.
  */
 #pragma once
@@ -38,6 +40,7 @@ enum oci_network_kind {
 };
 
 struct oci_network {
+	bool shares; /* the interfaces are another machine's: see oci/network_share.h */
 	unsigned cards;
 	struct oci_card {
 		bool user; /* a user-mode network; else a tap */
@@ -72,9 +75,9 @@ int oci_network_kind(
 
 /*
  * Make a tap for each interface of the namespace that we are in, or OCI_NETWORK_SPARES of them when
- * the namespace is fresh and has none. Taps that a machine left behind are used again. ERROR_BUSY:
- * the interfaces belong to another machine that runs; ERROR_USAGE: more than VM_NETS_MAX of them, or
- * one that is not Ethernet.
+ * the namespace is fresh and has none. Taps that a machine left behind are used again. Where the
+ * interfaces belong to another machine that runs, it is a user-mode network, and @out says that it
+ * shares. ERROR_USAGE: more than VM_NETS_MAX interfaces, or one that is not Ethernet.
  */
 int oci_network_prepare(struct oci_network *out, enum oci_network_kind kind, struct error *err);
 
@@ -116,7 +119,8 @@ int oci_network_guest(struct agent_net *net, const struct oci_network *network,
 	const struct oci_interfaces *found);
 
 /*
- * Take taps and filters out of the namespace @fd (of /proc/PID/ns/net or a path). Any number of
- * times, also where there are none. The calling process' own namespace stays as it is.
+ * Take taps and filters out of the namespace @fd (of /proc/PID/ns/net or a path); where they are
+ * another machine's, only the filters of the machine @who (oci/network_share.h). Any number of times,
+ * also where there are none. The calling process' own namespace stays as it is.
  */
-int oci_network_undo(int fd, struct error *err);
+int oci_network_undo(int fd, uint16_t who, struct error *err);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "oci/network.h"
+#include "oci/network_netlink.h"
 
 #define NETWORK_TAP_PREFIX "mvtap"
 
@@ -35,3 +36,15 @@ int network_links_check(const struct network_links *links, struct error *err);
 int network_redirect(int netlink, int from, int to);
 /* Ours go; whatever else hangs there stays. Fine where there is nothing. */
 int network_redirect_undo(int netlink, int from);
+
+/*
+ * Filters on what comes in at an interface (man 8 tc): the qdisc they hang at; a request of @type
+ * about one of them, whose @protocol is Ethernet's; and its action, mirred, in the attribute of its
+ * kind for actions: @how is TCA_EGRESS_REDIR or _MIRROR, @verdict what becomes of the frame then.
+ */
+int network_filter_prepare(int netlink, int link);
+struct tcmsg network_filter(int link, uint32_t handle, uint16_t priority, uint16_t protocol);
+void network_filter_begin(struct netlink_request *r, unsigned type, unsigned flags, int link,
+	uint32_t handle, uint16_t priority, uint16_t protocol);
+void network_filter_mirror(
+	struct netlink_request *r, unsigned attribute, int how, int verdict, int to);

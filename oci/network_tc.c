@@ -18,13 +18,36 @@
 /* By these a filter is known as ours. */
 enum { OUR_PRIORITY = 0x6d76, OUR_HANDLE = 0x6d76 };
 
-static struct tcmsg ingress_filter(int link)
+struct tcmsg network_filter(int link, uint32_t handle, uint16_t priority, uint16_t protocol)
 {
 	return (struct tcmsg){ .tcm_family = AF_UNSPEC,
 		.tcm_ifindex = link,
-		.tcm_handle = OUR_HANDLE,
+		.tcm_handle = handle,
 		.tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS),
-		.tcm_info = TC_H_MAKE(OUR_PRIORITY << 16, htons(ETH_P_ALL)) };
+		.tcm_info = TC_H_MAKE((uint32_t)priority << 16, htons(protocol)) };
+}
+
+void network_filter_begin(struct netlink_request *r, unsigned type, unsigned flags, int link,
+	uint32_t handle, uint16_t priority, uint16_t protocol)
+{
+	struct tcmsg filter = network_filter(link, handle, priority, protocol);
+
+	netlink_begin(r, type, flags, &filter, sizeof(filter));
+}
+
+void network_filter_mirror(
+	struct netlink_request *r, unsigned attribute, int how, int verdict, int to)
+{
+	struct tc_mirred mirred = { .action = verdict, .eaction = how, .ifindex = (uint32_t)to };
+	struct rtattr *actions = netlink_nest(r, attribute), *first = netlink_nest(r, 1);
+	struct rtattr *parameters;
+
+	netlink_add(r, TCA_ACT_KIND, "mirred", sizeof("mirred"));
+	parameters = netlink_nest(r, TCA_ACT_OPTIONS | NLA_F_NESTED);
+	netlink_add(r, TCA_MIRRED_PARMS, &mirred, sizeof(mirred));
+	netlink_end(r, parameters);
+	netlink_end(r, first);
+	netlink_end(r, actions);
 }
 
 static void begin_qdisc(struct netlink_request *r, unsigned type, unsigned flags, int link)
@@ -38,44 +61,41 @@ static void begin_qdisc(struct netlink_request *r, unsigned type, unsigned flags
 	netlink_add(r, TCA_KIND, "clsact", sizeof("clsact"));
 }
 
+int network_filter_prepare(int netlink, int link)
+{
+	struct netlink_request r;
+	int err;
+
+	begin_qdisc(&r, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, link);
+	err = netlink_do(netlink, &r);
+	/* An "ingress" or a "clsact" that somebody put there takes our filters as well. */
+	return err == -EEXIST ? 0 : err;
+}
+
 static int delete_filter(int netlink, int link)
 {
-	struct tcmsg filter = ingress_filter(link);
 	struct netlink_request r;
 
-	netlink_begin(&r, RTM_DELTFILTER, 0, &filter, sizeof(filter));
+	network_filter_begin(&r, RTM_DELTFILTER, 0, link, OUR_HANDLE, OUR_PRIORITY, ETH_P_ALL);
 	netlink_add(&r, TCA_KIND, "matchall", sizeof("matchall"));
 	return netlink_do(netlink, &r);
 }
 
 int network_redirect(int netlink, int from, int to)
 {
-	struct tc_mirred redirect = {
-		.action = TC_ACT_STOLEN, .eaction = TCA_EGRESS_REDIR, .ifindex = (uint32_t)to
-	};
-	struct tcmsg filter = ingress_filter(from);
-	struct rtattr *options, *actions, *first, *parameters;
+	struct rtattr *options;
 	struct netlink_request r;
-	int err;
+	int err = network_filter_prepare(netlink, from);
 
-	begin_qdisc(&r, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, from);
-	err = netlink_do(netlink, &r);
-	/* An "ingress" or a "clsact" that somebody put there takes our filter as well. */
-	if (err < 0 && err != -EEXIST)
+	if (err < 0)
 		return err;
 	/* matchall does not replace; one is there if a start was tried before, or is a leftover. */
 	(void)delete_filter(netlink, from);
-	netlink_begin(&r, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &filter, sizeof(filter));
+	network_filter_begin(&r, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, from, OUR_HANDLE,
+		OUR_PRIORITY, ETH_P_ALL);
 	netlink_add(&r, TCA_KIND, "matchall", sizeof("matchall"));
 	options = netlink_nest(&r, TCA_OPTIONS);
-	actions = netlink_nest(&r, TCA_MATCHALL_ACT);
-	first = netlink_nest(&r, 1);
-	netlink_add(&r, TCA_ACT_KIND, "mirred", sizeof("mirred"));
-	parameters = netlink_nest(&r, TCA_ACT_OPTIONS | NLA_F_NESTED);
-	netlink_add(&r, TCA_MIRRED_PARMS, &redirect, sizeof(redirect));
-	netlink_end(&r, parameters);
-	netlink_end(&r, first);
-	netlink_end(&r, actions);
+	network_filter_mirror(&r, TCA_MATCHALL_ACT, TCA_EGRESS_REDIR, TC_ACT_STOLEN, to);
 	netlink_end(&r, options);
 	return netlink_do(netlink, &r);
 }

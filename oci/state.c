@@ -212,6 +212,7 @@ static int read_record(struct oci_state *s)
 	s->started = number_of(o, "started");
 	s->paused = number_of(o, "paused");
 	s->systemd_cgroup = number_of(o, "systemdCgroup");
+	s->shares = number_of(o, "shares");
 	s->annotations = NULL;
 	if (json_object_object_get_ex(o, "annotations", &s->annotations))
 		json_object_get(s->annotations);
@@ -264,6 +265,7 @@ int oci_state_save(struct oci_state *s, struct error *err)
 	json_object_object_add(o, "started", json_object_new_int64(s->started));
 	json_object_object_add(o, "paused", json_object_new_int64(s->paused));
 	json_object_object_add(o, "systemdCgroup", json_object_new_int64(s->systemd_cgroup));
+	json_object_object_add(o, "shares", json_object_new_int64(s->shares));
 	if (s->annotations)
 		json_object_object_add(o, "annotations", json_object_get(s->annotations));
 	text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
@@ -280,7 +282,7 @@ int oci_state_save(struct oci_state *s, struct error *err)
 void oci_state_remove(struct oci_state *s)
 {
 	static const char *const files[] = { "control", "vsock", "config.json", "state.json",
-		"state.json.new", "binds", "lock" };
+		"state.json.new", "binds", "share", "lock" };
 	_cleanup_close_ int root = open(s->root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(files); i++)

@@ -8,6 +8,7 @@
  *	ROOT/ID/control		unix socket of the container's process: oci/control.h
  *	ROOT/ID/vsock		unix socket: connections to the guest
  *	ROOT/ID/lock		flock: one command at a time changes the container
+ *	ROOT/ID/share		flock: held by the process of oci/share.h
  *
  * The record says what was done; whether the container runs is asked of the process: its pid, and
  * when that process began, so a pid that was given away again is not taken for it.
@@ -36,8 +37,9 @@ struct oci_state {
 	bool started;	    /* start was said */
 	bool paused;
 	bool systemd_cgroup;
-	char *cgroup;			 /* path below /sys/fs/cgroup, "" for none */
-	char *created;			 /* RFC 3339 */
+	bool shares;   /* its network with a machine that has the interfaces there */
+	char *cgroup;  /* path below /sys/fs/cgroup, "" for none */
+	char *created; /* RFC 3339 */
 	struct json_object *annotations; /* or NULL */
 };
 

@@ -77,13 +77,58 @@ echoes() {
 	[[ $output == *tap0*10.0.2.100* ]]
 }
 
-@test "the interface of another machine is not shared, and stays that machine's" {
-	run_pod run --rm --network container:web bb true
+# serve NAME PORT WORDS...: a container of that name, with these options, that says its name at PORT.
+serve() {
+	pod run -d --name "$1" "${@:3}" bb sh -c \
+		"mkdir /www; echo $1 >/www/index.html; exec httpd -f -p $2 -h /www" >/dev/null
+}
+
+# says WORD URL [CONTAINER]: what is fetched, by this host or in the container.
+says() {
+	[ "$(timeout 40 ${3:+podman --root "$POD/root" --runroot "$POD/run" --storage-driver overlay \
+		exec "$3"} busybox wget -q -O - "$2" 2>/dev/null)" = "$1" ]
+}
+
+@test "a second machine in the network of a first: each reaches what the other serves" {
+	serve second 81 --network container:web
+	wait_until says second http://10.77.0.10:81/
+	wait_until says second http://127.0.0.1:81/ web
+	wait_until says 'from the guest' http://127.0.0.1:80/ second
+	wait_until says second http://127.0.0.1:81/ second
+	# And what is outside, by number and by name.
+	wait_until says 'from the guest' http://10.77.0.1:8080/ second
+	wait_until says 'from the guest' http://web/ second
+	run_pod exec second ping -c 1 -W 5 10.77.0.1
+	[ "$status" = 0 ]
+	# The first goes on as before.
+	answers http://127.0.0.1:8080/
+	ping -c 1 -W 5 10.77.0.10
+	run_pod exec web ping -c 1 -W 5 10.77.0.1
+	[ "$status" = 0 ]
+	# A port is one machine's.
+	run_pod exec web busybox nc -l -p 81
 	[ "$status" != 0 ]
-	[[ $errors == *"machine of another container"* ]]
+	pod rm -f -t 0 second
+	wait_until eval '! says second http://10.77.0.10:81/'
+	answers http://127.0.0.1:8080/
+}
+
+@test "a second machine without a share of it" {
 	run_pod run --rm --network container:web --annotation microvm.network=none bb ls /sys/class/net
 	[ "$output" = lo ]
 	answers http://127.0.0.1:8080/
+}
+
+@test "the host's network: what listens there and in the machine is at localhost of both" {
+	mkdir -p "$POD/tmp/www"
+	echo host >"$POD/tmp/www/index.html"
+	busybox httpd -f -p 127.0.0.1:8098 -h "$POD/tmp/www" 3>&- &
+	serve hosted 8099 --network host
+	wait_until says hosted http://127.0.0.1:8099/
+	wait_until says host http://127.0.0.1:8098/ hosted
+	kill $!
+	pod rm -f -t 0 hosted
+	wait_until eval '! says hosted http://127.0.0.1:8099/'
 }
 
 @test "another interface in the place of the first: reloaded, disconnected and connected" {
@@ -101,14 +146,22 @@ echoes() {
 	[[ $after == *10.77.0.* && $after != "$before" ]]
 }
 
-@test "a pod: its port reaches the container that has the interface; another has none" {
+@test "a pod: its containers are at each other's localhost, and have its ports" {
 	[ -x /usr/libexec/podman/catatonit ] || skip "catatonit is not installed"
-	pod pod create --name pod -p 8090:80 >/dev/null
-	pod run -d --pod pod --name inner bb sh -c \
-		'mkdir /www; echo from the guest >/www/index.html; exec httpd -f -p 80 -h /www' >/dev/null
-	wait_until answers http://127.0.0.1:8090/
-	run_pod run --rm --pod pod --annotation microvm.network=none bb ls /sys/class/net
-	[ "$output" = lo ]
+	pod pod create --name pod -p 8090:80 -p 8091:81 >/dev/null
+	serve one 80 --pod pod
+	serve two 81 --pod pod
+	wait_until says one http://127.0.0.1:8090/
+	wait_until says two http://127.0.0.1:8091/
+	wait_until says two http://127.0.0.1:81/ one
+	wait_until says one http://localhost:80/ two
+	# Either may come and go.
+	pod restart -t 0 one >/dev/null
+	wait_until says one http://127.0.0.1:8090/
+	wait_until says one http://127.0.0.1/ two
+	wait_until says two http://127.0.0.1:8091/
+	pod rm -f -t 0 one >/dev/null
+	wait_until says two http://127.0.0.1:8091/
 	pod pod rm -f -t 0 pod >/dev/null
 }
 

@@ -33,7 +33,7 @@ enum {
 	IN_HOST = 4002,
 	BOTH = 4003,
 	LONG = 3 << 20,
-	TRIES = 100,
+	TRIES = 600,
 	PAUSE_US = 50000
 };
 

@@ -6,6 +6,7 @@
 
 #include "oci/network_link.h"
 #include "oci/network_netlink.h"
+#include "oci/network_share.h"
 #include "util/macros.h"
 
 #include <arpa/inet.h>
@@ -271,16 +272,17 @@ static void test_taken(void **state)
 	assert_int_equal(oci_network_prepare(&network, OCI_NETWORK_FRESH, &err), 0);
 	fd = open_tap("mvtap0");
 	assert_int_equal(oci_network_prepare(&network, OCI_NETWORK_FRESH, &err), -EBUSY);
-	assert_int_equal(err.kind, ERROR_BUSY);
-	assert_non_null(strstr(err.msg, "another container"));
+	assert_int_equal(oci_network_prepare(&network, OCI_NETWORK_INTERFACES, &err), 0);
+	assert_false(network.shares); /* there is no interface that it could share */
+	assert_int_equal(network.cards, 0);
 	/* The end of a container that only joined: the taps are the other's. */
 	namespace = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	assert_int_equal(oci_network_undo(namespace, &err), 0);
+	assert_int_equal(oci_network_undo(namespace, 1, &err), 0);
 	assert_int_equal(look().taps, 2);
 	close(fd);
-	assert_int_equal(oci_network_undo(namespace, &err), 0);
+	assert_int_equal(oci_network_undo(namespace, 1, &err), 0);
 	assert_int_equal(look().taps, 0);
-	assert_int_equal(oci_network_undo(namespace, &err), 0);
+	assert_int_equal(oci_network_undo(namespace, 1, &err), 0);
 	close(namespace);
 }
 
@@ -325,6 +327,72 @@ static void read_or_skip(struct oci_interfaces *found)
 	print_message("the kernel has no cls_matchall or act_mirred\n");
 	assert_non_null(strstr(err.msg, "act_mirred"));
 	skip();
+}
+
+/* How many of our filters @what is said of. */
+static int filters(const char *what)
+{
+	char command[200], text[16] = "";
+	FILE *f;
+
+	snprintf(command, sizeof(command), "tc filter show dev eth0 ingress | grep -cE '%s'", what);
+	f = popen(command, "r");
+	assert_non_null(f);
+	(void)!fgets(text, sizeof(text), f);
+	pclose(f);
+	return atoi(text);
+}
+
+/* A second machine: what its network shares with the first's, and that all of it can be undone. */
+static void test_share(void **state)
+{
+	const uint16_t ports[] = { 80, 443, 8080 };
+	struct oci_network first, second;
+	struct oci_interfaces found;
+	int away, tap, namespace;
+	char range[64] = "";
+	FILE *f;
+
+	need_namespace();
+	away = other_namespace();
+	add_veth("eth0", "p0");
+	move_away("p0", away);
+	assert_int_equal(oci_network_prepare(&first, OCI_NETWORK_INTERFACES, &err), 0);
+	assert_false(first.shares);
+	tap = open_tap("mvtap0");
+	read_or_skip(&found);
+	assert_int_equal(oci_network_prepare(&second, OCI_NETWORK_INTERFACES, &err), 0);
+	assert_true(second.shares);
+	assert_int_equal(second.cards, 1);
+	assert_true(second.card[0].user);
+
+	for (int i = 0; i < 2; i++) {
+		if (network_share_begin(&err) < 0)
+			fail_msg("%s", err.msg);
+		assert_int_equal(filters("dst_port 61000-65535"), 4);
+		assert_int_equal(filters("arp_op reply"), 1);
+	}
+	f = fopen("/proc/sys/net/ipv4/ip_local_port_range", "re");
+	assert_non_null(fgets(range, sizeof(range), f));
+	fclose(f);
+	assert_int_equal(atoi(range), 61000);
+
+	assert_int_equal(network_share_ports(1, ports, 2), 0);
+	assert_int_equal(network_share_ports(2, ports + 2, 1), 0);
+	assert_int_equal(filters("dst_port (80|443|8080)$"), 6);
+	assert_int_equal(network_share_ports(2, ports + 1, 2), 0); /* one is another's still */
+	assert_int_equal(network_share_ports(1, ports, 1), 0);
+	assert_int_equal(filters("dst_port (80|443|8080)$"), 4);
+	assert_int_equal(network_share_ports(2, NULL, 0), 0);
+	assert_int_equal(filters("dst_port (80|443|8080)$"), 2);
+	assert_int_equal(filters("matchall .*handle"), 1);
+
+	namespace = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	close(tap);
+	assert_int_equal(oci_network_undo(namespace, 1, &err), 0);
+	assert_int_equal(filters("."), 0);
+	close(namespace);
+	close(away);
 }
 
 static struct agent_route *route_to(
@@ -465,7 +533,7 @@ static void test_frames(void **state)
 	assert_int_equal(oci_network_read(&found, &err), 0);
 	namespace = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	close(tap);
-	assert_int_equal(oci_network_undo(namespace, &err), 0);
+	assert_int_equal(oci_network_undo(namespace, 1, &err), 0);
 	assert_int_equal(look().taps, 0);
 	assert_true(run("! tc qdisc show dev eth0 | grep -q clsact"));
 	close(namespace);
@@ -497,6 +565,7 @@ int main(void)
 		cmocka_unit_test_setup(test_spares, set_up),
 		cmocka_unit_test_setup(test_prepare, set_up),
 		cmocka_unit_test_setup(test_taken, set_up),
+		cmocka_unit_test_setup(test_share, set_up),
 		cmocka_unit_test_setup(test_refused, set_up),
 		cmocka_unit_test_setup(test_read, set_up),
 		cmocka_unit_test_setup(test_frames, set_up),
