@@ -9,19 +9,25 @@
 #include <stdio.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 enum { FIRST_FD = 3 };
 
+/* Where it is the one that we are in, there may be no right to enter it, and no need. */
 static void enter_network(pid_t pid)
 {
+	struct stat own, theirs;
 	char path[64];
 	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
+	if (fd < 0 || fstat(fd, &theirs) < 0 || stat("/proc/self/ns/net", &own) < 0)
+		_exit(1);
+	if ((own.st_ino != theirs.st_ino || own.st_dev != theirs.st_dev) &&
+		setns(fd, CLONE_NEWNET) < 0)
 		_exit(1);
 	close(fd);
 }
