@@ -327,24 +327,6 @@ static void test_one_port_for_both(void **state)
 	stop(second);
 }
 
-/* A relay that was killed: the next one finds all as it is. */
-static void test_another_relay(void **state)
-{
-	pid_t there, here;
-
-	need_namespaces();
-	there = serve(guest, IN_GUEST, INADDR_ANY);
-	here = serve(getpid(), IN_HOST, INADDR_LOOPBACK);
-	assert_true(answers_in_time(getpid(), IN_GUEST));
-	stop(relay);
-	assert_true(silent_in_time(getpid(), IN_GUEST));
-	begin_relay();
-	assert_true(answers_in_time(getpid(), IN_GUEST));
-	assert_true(answers_in_time(guest, IN_HOST));
-	stop(there);
-	stop(here);
-}
-
 /* ---- the kernel's table, and the message ---- */
 
 static void test_lines(void **state)
@@ -413,7 +395,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_guest_is_reached, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_host_is_reached, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_one_port_for_both, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_another_relay, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
