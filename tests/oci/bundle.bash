@@ -15,9 +15,10 @@ bundle_setup() {
 	mounts >"$BATS_TEST_TMPDIR/mounts"
 }
 
-# The host's mounts, without those of `ip netns`.
+# The host's mounts, without those of `ip netns`, and without the one that podman puts on its own
+# storage whenever a command of its, or the clean-up behind a container, needs it.
 mounts() {
-	grep -v ' /run/netns' /proc/mounts
+	grep -v -e ' /run/netns' -e "^[^ ]* $SCRATCH/podman/root/overlay " /proc/mounts
 }
 
 bundle_teardown() {

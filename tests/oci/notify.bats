@@ -25,7 +25,6 @@ teardown() {
 	[ -z "${manager:-}" ] || kill "$manager" || true
 	unset NOTIFY_SOCKET
 	pod rm -af -t 0 >/dev/null 2>&1
-	mounts >"$BATS_TEST_TMPDIR/mounts" # podman has one of its own by now
 	bundle_teardown
 }
 

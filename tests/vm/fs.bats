@@ -65,10 +65,11 @@ expectations() {
 	touch "$share/of-root"
 	mkdir "$share/work"
 	chown 1000:1000 "$share/work"
-	# What root alone can read is of no use to him.
+	# What lies where root alone can go is of no use to him.
 	cp -L "$KERNEL_SMALL" "$SCRATCH/home/kernel"
-	chmod 644 "$SCRATCH/home/kernel"
-	KERNEL=$SCRATCH/home/kernel MODULES=
+	cp "$MICROVM" "$SCRATCH/home/microvm"
+	chmod a+r "$SCRATCH"/home/*
+	KERNEL=$SCRATCH/home/kernel MODULES= MICROVM=$SCRATCH/home/microvm
 	as=(setpriv --reuid 1000 --regid 1000 --clear-groups
 		env "HOME=$SCRATCH/home" "XDG_RUNTIME_DIR=$SCRATCH/home")
 	job 'cd work; ../fs_posix noids; stat -c "%u:%g %n" . ../of-root; chown 7 . 2>&1'

@@ -225,7 +225,7 @@ microvm: error: guest: microvm init: cannot reach the host over vsock: the kerne
 	read -r status seconds <"$BATS_FILE_TMPDIR/silent.status"
 	[ "$status" = 125 ]
 	[ "$seconds" -ge 60 ]
-	[ "$(<"$BATS_FILE_TMPDIR/silent.log")" = "microvm: error: the guest did not start its init within 60 s; what its console said last:
+	[ "$(<"$BATS_FILE_TMPDIR/silent.log")" = "microvm: error: the guest did not start its init within 60 s of its own; what its console said last:
 microvm: error: guest: !" ]
 	nothing_left
 }

@@ -59,7 +59,8 @@ came() {
 	[ "$(sha256sum <"$BATS_TEST_TMPDIR/came")" = "$sum" ]
 }
 
-# What a guest does with that: fetch it, say its checksum, send it back.
+# What a guest does with that: fetch it, say its checksum, send it back; in large pieces, for nc
+# itself sends a packet for each 1 KiB.
 fetch_and_return() {
-	echo "wget -q -O /tmp/f http://$1/data; sha256sum </tmp/f; nc -w 5 $1 81 </tmp/f;"
+	echo "wget -q -O /tmp/f http://$1/data; sha256sum </tmp/f; nc -w 5 $1 81 -e dd if=/tmp/f bs=64k 2>/dev/null;"
 }

@@ -33,7 +33,7 @@ teardown() {
 
 @test "a guest that is a server" {
 	tap tap0
-	start_guest "$me dd if=/dev/urandom of=/tmp/f bs=1M count=20 2>/dev/null; sha256sum </tmp/f; echo ready; nc -l -p 80 </tmp/f" \
+	start_guest "$me dd if=/dev/urandom of=/tmp/f bs=1M count=20 2>/dev/null; sha256sum </tmp/f; echo ready; nc -l -p 80 -e dd if=/tmp/f bs=64k" \
 		--net tap=tap0
 	await_word ready
 	inside socat -u TCP:192.168.77.2:80 "OPEN:$BATS_TEST_TMPDIR/came,creat,trunc"
