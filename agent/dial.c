@@ -2,6 +2,7 @@
 #include "agent/agent.h"
 
 #include "util/cleanup.h"
+#include "util/clock.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -12,14 +13,6 @@
 #include <unistd.h>
 
 enum { ANSWER_MAX = 64 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* 0 when @fd is ready for @events, -ETIMEDOUT at @end. */
 static int wait_for(int fd, short events, int64_t end)

@@ -4,6 +4,7 @@
 #include "job/internal.h"
 
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/macros.h"
 
 #include <errno.h>
@@ -20,14 +21,6 @@ enum {
 	FAREWELL_MS = 20000, /* for the guest to write back and power off */
 	BOOT_MOVES = 300     /* this part of the limit is more than a guest takes that only waits */
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000LL + t.tv_nsec / 1000000;
-}
 
 /* What this process has had of processors, all its threads and the guest included. */
 static int64_t used_ms(void)

@@ -2,6 +2,7 @@
 
 #include "oci/userns.h"
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/macros.h"
 
 #include <ctype.h>
@@ -352,14 +353,6 @@ int oci_cgroup_leave(struct oci_cgroup *cgroup, pid_t pid, struct error *err)
 }
 
 /* ---- what is done to the processes in it ---- */
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* Linux before 5.14. Those that are made meanwhile are found on the next round. */
 static int kill_each(struct oci_cgroup *cgroup)

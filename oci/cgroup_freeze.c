@@ -4,6 +4,7 @@
 #include "oci/cgroup_internal.h"
 
 #include "util/cleanup.h"
+#include "util/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,14 +17,6 @@
 #include <unistd.h>
 
 enum { FREEZE_WAIT_MS = 10000, PF_KTHREAD = 0x00200000 /* of linux/sched.h, in the kernel */ };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* proc_pid_stat(5): PID (NAME) STATE PPID PGRP SESSION TTY TPGID FLAGS */
 static bool is_kernel_thread(long pid)

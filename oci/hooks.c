@@ -1,6 +1,7 @@
 #include "oci/hooks.h"
 
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/log.h"
 #include "util/macros.h"
 
@@ -30,14 +31,6 @@ struct setback {
 	int errnum;
 	bool entering; /* it was in enter() */
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 /* ---- in the hook's process ---- */
 

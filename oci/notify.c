@@ -1,6 +1,7 @@
 #include "oci/container.h"
 
 #include "util/cleanup.h"
+#include "util/clock.h"
 #include "util/macros.h"
 
 #include <errno.h>
@@ -242,14 +243,6 @@ int notify_tell(struct container *c, struct error *err)
 	c->job_config.on_notified = on_notified;
 	c->job_config.ctx = c;
 	return 0;
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 void notify_pass(struct notify *n, const char *text)

@@ -1,6 +1,7 @@
 #include "harness.h"
 
 #include "guest/supervise.h"
+#include "util/clock.h"
 #include "util/macros.h"
 
 #include <errno.h>
@@ -119,14 +120,6 @@ uint32_t checksum(uint32_t sum, const void *bytes, size_t len)
 	for (size_t i = 0; i < len; i++)
 		sum = (sum ^ p[i]) * 16777619U;
 	return sum;
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
 static bool over(const struct result *r)

@@ -1,5 +1,6 @@
 /* Devices on real workers, with real threads, a real io_uring and a real file. */
 #include "disk.h"
+#include "util/clock.h"
 #include "virtio/rng.h"
 
 #include <linux/virtio_config.h>
@@ -68,14 +69,6 @@ static int teardown(void **state)
 		worker_destroy(f->w[i]);
 	free(f);
 	return 0;
-}
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
 /* Sleep until the device interrupts, as a driver does: ask for it, look again, then wait. */
