@@ -3,6 +3,7 @@
 #include "agent/agent.h"
 #include "guest/places.h"
 #include "guest/pump.h"
+#include "util/clock.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +23,8 @@ enum {
 struct relay {
 	const struct ports_relay *config;
 	int control;
-	int line[LINES];
+	int line[LINES]; /* -1: there is none at present */
+	int64_t mend;	 /* when lines that are none are dialled again */
 	int table[PLACES_FAMILIES];
 	struct places places;	 /* of the guest */
 	struct listening theirs; /* what listens there */
@@ -45,19 +47,19 @@ static int dial(const struct relay *r, const uint8_t *first, size_t len)
 	return fd < 0 ? -1 : fd;
 }
 
-/* A child that carries, and ends with us. */
+/* A child that carries, and ends with us: also when we had ended before it could say so. */
 static bool fork_carrier(void)
 {
-	pid_t pid = fork();
+	pid_t parent = getpid(), pid = fork();
 
-	if (pid == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+	if (pid == 0 && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent))
 		_exit(1);
 	return pid == 0;
 }
 
 /* ---- from here to the guest ---- */
 
-static void take_caller(const struct relay *r, const struct place *place, int listener)
+static void take_caller(struct relay *r, const struct place *place, int listener)
 {
 	const uint8_t call[] = { AGENT_PORTS_CALL, (uint8_t)place->port.number,
 		(uint8_t)(place->port.number >> 8) };
@@ -66,6 +68,7 @@ static void take_caller(const struct relay *r, const struct place *place, int li
 	if (fd < 0)
 		return;
 	if (fork_carrier()) {
+		places_close(&r->places); /* dialling takes its time, and a place may be given up */
 		guest = dial(r, call, sizeof(call));
 		places_keep_only(fd, guest);
 		if (guest >= 0)
@@ -76,13 +79,6 @@ static void take_caller(const struct relay *r, const struct place *place, int li
 }
 
 /* ---- from the guest to here ---- */
-
-static int new_line(const struct relay *r)
-{
-	const uint8_t wait = AGENT_PORTS_WAIT;
-
-	return dial(r, &wait, 1);
-}
 
 /* The guest may name what it was told of, and nothing else. */
 static void carry_line(const struct relay *r, int fd)
@@ -101,15 +97,41 @@ static void carry_line(const struct relay *r, int fd)
 		pump_run(fd, here);
 }
 
+static void dial_line(struct relay *r, unsigned i)
+{
+	const uint8_t wait = AGENT_PORTS_WAIT;
+
+	r->line[i] = dial(r, &wait, 1);
+}
+
+/* One at a time, and not at once again: the guest decides whether it wants them. */
+static void mend_lines(struct relay *r)
+{
+	if (now_ms() < r->mend)
+		return;
+	for (unsigned i = 0; i < LINES; i++) {
+		if (r->line[i] >= 0)
+			continue;
+		r->mend = now_ms() + LOOK_MS;
+		dial_line(r, i);
+		return;
+	}
+}
+
 static void take_line(struct relay *r, unsigned i)
 {
-	if (fork_carrier()) {
+	uint8_t byte;
+	bool called = recv(r->line[i], &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
+
+	if (called && fork_carrier()) {
 		places_keep_only(r->line[i], r->line[i]);
 		carry_line(r, r->line[i]);
 		_exit(0);
 	}
 	close(r->line[i]);
-	r->line[i] = new_line(r);
+	r->line[i] = -1;
+	if (called)
+		dial_line(r, i);
 }
 
 /* ---- who listens ---- */
@@ -195,14 +217,45 @@ static bool turn(struct relay *r)
 		r->config->attend(r->config->ctx);
 	if (fds[CONTROL].revents && !hear(r))
 		return false;
+	mend_lines(r);
 	update(r); /* one that was taken may be free now */
 	return tell(r);
+}
+
+static bool begin_session(struct relay *r)
+{
+	const uint8_t begin = AGENT_PORTS_LISTEN;
+
+	r->control = dial(r, &begin, 1);
+	if (r->control < 0)
+		return false;
+	for (unsigned i = 0; i < LINES; i++)
+		dial_line(r, i);
+	return true;
+}
+
+static void end_session(struct relay *r)
+{
+	for (unsigned i = 0; i < LINES; i++)
+		if (r->line[i] >= 0)
+			close(r->line[i]);
+	close(r->control);
+	r->theirs.count = 0;
+	update(r);
+	r->has_said = false;
+	r->heard_len = 0;
+}
+
+static bool is_over(const struct relay *r, int wait_ms)
+{
+	struct pollfd end = { .fd = r->config->end, .events = POLLIN };
+
+	return poll(&end, 1, wait_ms) > 0;
 }
 
 void ports_relay_run(const struct ports_relay *config)
 {
 	static struct relay relay; /* large, and there is one in a process */
-	const uint8_t begin = AGENT_PORTS_LISTEN;
 	struct relay *r = &relay;
 
 	*r = (struct relay){ .config = config };
@@ -210,11 +263,11 @@ void ports_relay_run(const struct ports_relay *config)
 	signal(SIGPIPE, SIG_IGN);
 	r->table[0] = open("/proc/self/net/tcp", O_RDONLY | O_CLOEXEC);
 	r->table[1] = open("/proc/self/net/tcp6", O_RDONLY | O_CLOEXEC);
-	r->control = dial(r, &begin, 1);
-	if (r->control < 0)
-		return;
-	for (unsigned i = 0; i < LINES; i++)
-		r->line[i] = new_line(r);
-	while (turn(r))
-		;
+	do {
+		if (!begin_session(r))
+			continue;
+		while (turn(r))
+			;
+		end_session(r);
+	} while (!is_over(r, LOOK_MS));
 }

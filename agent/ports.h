@@ -25,7 +25,7 @@ struct ports_relay {
 
 /*
  * Run until the end, in a process with one thread that is already where it belongs and has nothing
- * open but what the relay needs. It forks for each connection; those children end with it. Returns
- * also when the guest cannot be reached, or says what cannot be.
+ * open but what the relay needs. It forks for each connection; those children end with it. A guest
+ * that cannot be reached, or says what cannot be, is called again.
  */
 void ports_relay_run(const struct ports_relay *relay);

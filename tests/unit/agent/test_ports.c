@@ -108,6 +108,16 @@ static void keep_door(int listener)
 	_exit(1);
 }
 
+static void begin_porter(void)
+{
+	int listener = unix_listener(door);
+
+	porter = part();
+	if (porter == 0)
+		keep_door(listener);
+	close(listener);
+}
+
 static void begin_relay(void)
 {
 	struct ports_relay config = { .path = door, .also = -1 };
@@ -228,6 +238,24 @@ static bool silent_in_time(pid_t in, uint16_t port)
 
 /* ---- before and after ---- */
 
+/* Whose network is his own when this returns: what enters it before would be in ours. */
+static void begin_guest(int listener)
+{
+	int ready[2];
+	char byte;
+
+	assert_int_equal(pipe(ready), 0);
+	guest = part();
+	if (guest == 0) {
+		if (!fresh_network() || write(ready[1], "", 1) != 1)
+			_exit(1);
+		ports_run(listener);
+	}
+	close(ready[1]);
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+}
+
 static int set_up(void **state)
 {
 	int listener;
@@ -240,18 +268,9 @@ static int set_up(void **state)
 	snprintf(door, sizeof(door), "%s/door", folder);
 	snprintf(guest_door, sizeof(guest_door), "%s/guest", folder);
 	listener = unix_listener(guest_door);
-	guest = part();
-	if (guest == 0) {
-		if (!fresh_network())
-			_exit(1);
-		ports_run(listener);
-	}
+	begin_guest(listener);
 	close(listener);
-	listener = unix_listener(door);
-	porter = part();
-	if (porter == 0)
-		keep_door(listener);
-	close(listener);
+	begin_porter();
 	begin_relay();
 	return 0;
 }
@@ -327,6 +346,44 @@ static void test_one_port_for_both(void **state)
 	stop(second);
 }
 
+/* A relay that was killed: the next one finds all as it is. */
+static void test_another_relay(void **state)
+{
+	pid_t there, here;
+
+	need_namespaces();
+	there = serve(guest, IN_GUEST, INADDR_ANY);
+	here = serve(getpid(), IN_HOST, INADDR_LOOPBACK);
+	assert_true(answers_in_time(getpid(), IN_GUEST));
+	stop(relay);
+	assert_true(silent_in_time(getpid(), IN_GUEST));
+	begin_relay();
+	assert_true(answers_in_time(getpid(), IN_GUEST));
+	assert_true(answers_in_time(guest, IN_HOST));
+	stop(there);
+	stop(here);
+}
+
+/* A guest that cannot be reached for a while: nothing of it is here until it can. */
+static void test_guest_comes_back(void **state)
+{
+	pid_t there, here;
+
+	need_namespaces();
+	there = serve(guest, IN_GUEST, INADDR_ANY);
+	here = serve(getpid(), IN_HOST, INADDR_LOOPBACK);
+	assert_true(answers_in_time(guest, IN_HOST));
+	stop(porter);
+	assert_true(silent_in_time(getpid(), IN_GUEST));
+	assert_true(silent_in_time(guest, IN_HOST));
+	unlink(door);
+	begin_porter();
+	assert_true(answers_in_time(getpid(), IN_GUEST));
+	assert_true(answers_in_time(guest, IN_HOST));
+	stop(there);
+	stop(here);
+}
+
 /* ---- the kernel's table, and the message ---- */
 
 static void test_lines(void **state)
@@ -395,6 +452,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_guest_is_reached, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_host_is_reached, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_one_port_for_both, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_another_relay, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_guest_comes_back, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
