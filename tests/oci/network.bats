@@ -98,6 +98,12 @@ says() {
 	# And what is outside.
 	run_pod exec second ping -c 1 -W 5 10.77.0.1
 	[ "$status" = 0 ]
+	mkdir -p "$POD/tmp/www"
+	echo host >"$POD/tmp/www/index.html"
+	busybox httpd -f -p 10.77.0.1:8097 -h "$POD/tmp/www" 3>&- &
+	wait_until says host http://10.77.0.1:8097/ second
+	says host http://10.77.0.1:8097/ web
+	kill $!
 	# The first goes on as before.
 	answers http://127.0.0.1:8080/
 	ping -c 1 -W 5 10.77.0.10
