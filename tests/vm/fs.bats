@@ -67,9 +67,9 @@ expectations() {
 	chown 1000:1000 "$share/work"
 	# What lies where root alone can go is of no use to him.
 	cp -L "$KERNEL_SMALL" "$SCRATCH/home/kernel"
-	cp "$MICROVM" "$SCRATCH/home/microvm"
+	cp "$MICROVM" "$SCRATCH/home/program"
 	chmod a+r "$SCRATCH"/home/*
-	KERNEL=$SCRATCH/home/kernel MODULES= MICROVM=$SCRATCH/home/microvm
+	KERNEL=$SCRATCH/home/kernel MODULES= MICROVM=$SCRATCH/home/program
 	as=(setpriv --reuid 1000 --regid 1000 --clear-groups
 		env "HOME=$SCRATCH/home" "XDG_RUNTIME_DIR=$SCRATCH/home")
 	job 'cd work; ../fs_posix noids; stat -c "%u:%g %n" . ../of-root; chown 7 . 2>&1'
