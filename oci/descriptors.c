@@ -6,6 +6,7 @@
 #include "oci/container.h"
 
 #include "util/cleanup.h"
+#include "util/log.h"
 #include "util/macros.h"
 
 #include <dirent.h>
@@ -50,11 +51,23 @@ static unsigned end_of_open(void)
 	return dir ? end : (unsigned)getdtablesize();
 }
 
+/* Of systemd's sockets (sd_listen_fds(3)): whoever waits at them would wait in vain. */
+static void warn_of_listening(void)
+{
+	const char *count = getenv("LISTEN_FDS");
+
+	if (count && strtol(count, NULL, 10) > 0)
+		log_warn("LISTEN_FDS=%s: a socket of the host cannot be passed into a virtual "
+			 "machine; the container has none of them",
+			count);
+}
+
 int descriptors_check(unsigned *which, unsigned count, int own, struct error *err)
 {
 	const unsigned most = count ? end_of_open() - FIRST : 0;
 	struct stat st;
 
+	warn_of_listening();
 	*which = 0;
 	for (unsigned i = 0; i < MIN(count, most); i++) {
 		int fd = (int)(FIRST + i);

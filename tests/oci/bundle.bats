@@ -119,6 +119,15 @@ nothing_made() {
 	nothing_made
 }
 
+@test "sockets of systemd's: a warning, and the container runs without them" {
+	write_config sh -c 'echo [$LISTEN_FDS]'
+	LISTEN_FDS=1 oci run --bundle "$BUNDLE" x
+	[ "$status" = 0 ]
+	[ "$output" = '[]' ]
+	[[ $errors == *'warning: LISTEN_FDS=1: a socket of the host cannot be passed'* ]]
+	nothing_made
+}
+
 @test "what only shows when it is made" {
 	refuses '.linux.namespaces[3] = {"type":"mount","path":"/none"}' '*mount namespace*' \
 		'.linux.namespaces[4] = {"type":"network","path":"/proc/self/ns/ipc"}' '*network*' \
