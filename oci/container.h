@@ -101,7 +101,7 @@ int mounts_pivot(const struct container *c, struct error *err);
 
 /*
  * descriptors.c: before anything is made, whether the first @count from 3 on can be passed on; *@which
- * has a bit for each that is open and not our @own.
+ * has a bit for each that is open and not our @own. A warning where there are sockets of systemd's.
  */
 int descriptors_check(unsigned *which, unsigned count, int own, struct error *err);
 /* descriptors.c: into the tree and c->job_config; behind mounts_collect(). They are closed here. */
