@@ -214,25 +214,33 @@ static int make_network(struct container *c, struct error *err)
 	return r;
 }
 
-/* The configuration's labels are for the process that the host sees: this one. */
-static int label(const struct container *c, struct error *err)
+/*
+ * The configuration's labels are for the process that the host sees: this one. Where they are written
+ * is found while /proc is the host's; with several security modules "current" is the first one's.
+ */
+static int open_label(const struct oci_process *p)
 {
-	const struct oci_process *p = &c->config->process;
-	_cleanup_close_ int fd = -1;
-	bool ok = true;
+	int fd = -1;
 
 	if (!p->apparmor && !p->selinux)
-		return 0;
-	fd = open("/proc/self/attr/current", O_WRONLY | O_CLOEXEC);
+		return -1;
 	if (p->apparmor)
-		ok = dprintf(fd, "changeprofile %s", p->apparmor) > 0;
-	if (ok && p->selinux)
-		ok = dprintf(fd, "%s", p->selinux) > 0;
-	return ok ? 0
-		  : error_set(err, ERROR_HOST, errno,
-			    "process.%s: the label %s cannot be taken on: %m",
-			    p->apparmor ? "apparmorProfile" : "selinuxLabel",
-			    p->apparmor ? p->apparmor : p->selinux);
+		fd = open("/proc/self/attr/apparmor/current", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		fd = open("/proc/self/attr/current", O_WRONLY | O_CLOEXEC);
+	return fd;
+}
+
+static int take_label(const struct oci_process *p, int fd, struct error *err)
+{
+	if (p->apparmor && dprintf(fd, "changeprofile %s", p->apparmor) < 0)
+		return error_set(err, ERROR_HOST, errno,
+			"process.apparmorProfile: the label %s cannot be taken on: %m",
+			p->apparmor);
+	if (p->selinux && dprintf(fd, "%s", p->selinux) < 0)
+		return error_set(err, ERROR_HOST, errno,
+			"process.selinuxLabel: the label %s cannot be taken on: %m", p->selinux);
+	return 0;
 }
 
 /*
@@ -258,6 +266,7 @@ static void take_title(const struct container *c)
 
 static int make(struct container *c, struct error *err)
 {
+	_cleanup_close_ int label = -1;
 	int r = console_take(c->terminal, err);
 	bool fenced;
 
@@ -269,6 +278,7 @@ static int make(struct container *c, struct error *err)
 	fenced = is_fenced();
 	if (fenced)
 		ask(c, CONTAINER_OUT);
+	label = open_label(&c->config->process);
 	r = make_network(c, err);
 	if (r == 0)
 		r = c->control = control_listen(c->state->dir, err);
@@ -281,7 +291,7 @@ static int make(struct container *c, struct error *err)
 	if (r >= 0)
 		r = userns_enter(c->userns, oci_keeps_groups(c->config), err);
 	userns_close(c->userns);
-	return r < 0 ? r : label(c, err); /* last: what it forbids, we need no more */
+	return r < 0 ? r : take_label(&c->config->process, label, err); /* last: we need no more */
 }
 
 /* The machine has ended before the process began: what its console said last tells why. */

@@ -78,7 +78,8 @@ begin_oci() {
 end_oci() {
 	[ -e "$oci/containers.conf" ] || return 0
 	pod rm -a -f -t 0 >/dev/null 2>&1 || true
-	rm -rf "$oci"
+	umount -R -l "$oci/root/overlay" 2>/dev/null || true # podman binds it on itself
+	rm -rf "$oci" || true # figures are worth more
 }
 
 # note_oci ROW WHO PAIR FIGURE: ours stand in the rows of both peers.

@@ -105,6 +105,7 @@ void make_root(const char *work, const char *modules)
 	do_mount("/dev", "/root/dev", NULL, MS_MOVE, NULL);
 	do_mount("proc", "/root/proc", "proc", 0, NULL);
 	do_mount("sysfs", "/root/sys", "sysfs", 0, NULL);
+	do_mount("securityfs", "/root/sys/kernel/security", "securityfs", 0, NULL);
 	do_mount("tmpfs", "/root/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755");
 	mount_cgroups("/root/sys/fs/cgroup");
 	mkdir("/root/run/lock", 01777);
