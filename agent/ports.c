@@ -70,7 +70,7 @@ static void take_caller(struct relay *r, const struct place *place, int listener
 	if (fork_carrier()) {
 		places_close(&r->places); /* dialling takes its time, and a place may be given up */
 		guest = dial(r, call, sizeof(call));
-		places_keep_only(fd, guest);
+		pump_keep_only(fd, guest);
 		if (guest >= 0)
 			pump_run(fd, guest);
 		_exit(0);
@@ -124,7 +124,7 @@ static void take_line(struct relay *r, unsigned i)
 	bool called = recv(r->line[i], &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1;
 
 	if (called && fork_carrier()) {
-		places_keep_only(r->line[i], r->line[i]);
+		pump_keep_only(r->line[i], r->line[i]);
 		carry_line(r, r->line[i]);
 		_exit(0);
 	}

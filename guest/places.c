@@ -215,16 +215,6 @@ void places_look(
 
 /* ---- in a child ---- */
 
-void places_keep_only(int a, int b)
-{
-	int low = a < b ? a : b, high = a < b ? b : a;
-
-	if (low >= 3)
-		sys_close_range(3, (unsigned)low - 1);
-	sys_close_range(low < 3 ? 3 : (unsigned)low + 1, (unsigned)high - 1);
-	sys_close_range((unsigned)high + 1, ~0U);
-}
-
 bool places_read(int fd, uint8_t *to, size_t len)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };

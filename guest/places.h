@@ -41,10 +41,5 @@ void places_look(
 /* Connect to @port of the loopback interface: a descriptor, or -1 where nobody listens. */
 int places_call(uint16_t port);
 
-/*
- * In a child: of all that is open, standard streams aside, only @a and @b are kept (-1: no such). Or
- * what listens would do so for as long as the child is there.
- */
-void places_keep_only(int a, int b);
 /* So much from @fd, from somebody who keeps nobody waiting. False: he did, or is gone. */
 bool places_read(int fd, uint8_t *to, size_t len);

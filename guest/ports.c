@@ -44,7 +44,7 @@ static void answer_call(int fd)
 
 	if (sys_fork() != 0)
 		return;
-	places_keep_only(fd, fd);
+	pump_keep_only(fd, fd);
 	if (places_read(fd, port, sizeof(port))) {
 		own = places_call((uint16_t)(port[0] | port[1] << 8));
 		if (own >= 0)
@@ -63,7 +63,7 @@ static void take_caller(struct board *b, const struct place *place, int listener
 		return;
 	line = b->line[--b->lines];
 	if (sys_fork() == 0) {
-		places_keep_only(fd, line);
+		pump_keep_only(fd, line);
 		if (sys_send(line, port, sizeof(port)) == (long)sizeof(port))
 			pump_run(fd, line);
 		sys_exit(0);
@@ -169,20 +169,6 @@ static void turn(struct board *b)
 		look(b);
 }
 
-/* Children that have ended are nobody's business. */
-static void ignore_children(void)
-{
-	/* As the kernel has it, which is not glibc's struct sigaction. */
-	const struct {
-		long handler;
-		unsigned long flags;
-		long restorer;
-		uint64_t mask;
-	} ignore = { .handler = 1 /* SIG_IGN */ };
-
-	sys_call(__NR_rt_sigaction, SIGCHLD, SYS_PTR(&ignore), 0, sizeof(ignore.mask), 0);
-}
-
 void ports_run(int listener)
 {
 	long at = sys_map(sizeof(struct board));
@@ -192,7 +178,7 @@ void ports_run(int listener)
 		sys_exit(1);
 	b->listener = listener;
 	b->control = -1;
-	ignore_children();
+	sys_ignore_children();
 	open_tables(b);
 	for (;;)
 		turn(b);

@@ -9,3 +9,9 @@
  * are made non-blocking, and stay open. Needs 64 KiB of memory, and does nothing without.
  */
 void pump_run(int a, int b);
+
+/*
+ * In a child: of all that is open, standard streams aside, only @a and @b are kept (-1: no such). Or
+ * what listens would do so for as long as the child is there.
+ */
+void pump_keep_only(int a, int b);

@@ -1,7 +1,7 @@
 #include "guest/supervise.h"
 
-#include "guest/places.h"
 #include "guest/ports.h"
+#include "guest/pump.h"
 #include "guest/sys.h"
 
 #include <linux/signalfd.h>
@@ -120,7 +120,7 @@ static void wait_for_notes(struct session *s, uint64_t *deadline)
 static void begin_ports(struct supervisor *all)
 {
 	if (sys_fork() == 0) {
-		places_keep_only(all->ports, all->ports);
+		pump_keep_only(all->ports, all->ports);
 		ports_run(all->ports);
 	}
 	sys_close(all->ports);

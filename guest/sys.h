@@ -228,6 +228,20 @@ static inline long sys_kill(int pid, int number)
 	return sys_call(__NR_kill, pid, number, 0, 0, 0);
 }
 
+/* Children that have ended are nobody's business. */
+static inline void sys_ignore_children(void)
+{
+	/* As the kernel has it, which is not glibc's struct sigaction. */
+	const struct {
+		long handler;
+		unsigned long flags;
+		long restorer;
+		uint64_t mask;
+	} ignore = { .handler = 1 /* SIG_IGN */ };
+
+	sys_call(__NR_rt_sigaction, SIGCHLD, SYS_PTR(&ignore), 0, sizeof(ignore.mask), 0);
+}
+
 /* Both ends with O_CLOEXEC and @flags. */
 static inline long sys_pipe(int ends[2], int flags)
 {
