@@ -59,9 +59,10 @@ static void note_credit(struct stream *s, const struct packet *p)
 static void on_request(struct vsock *v, const struct packet *p)
 {
 	struct stream *s = NULL;
-	int fd = v->streams < VSOCK_STREAMS_MAX ? vsock_host_connect(v->host, p->host_port)
-						: -EMFILE;
+	int fd = -EMFILE;
 
+	if (v->streams < VSOCK_STREAMS_MAX)
+		fd = vsock_host_connect(v->host, p->host_port, p->guest_port);
 	if (fd >= 0)
 		s = stream_new(v, fd, STREAM_OPEN, p->host_port, p->guest_port, OWE_RESPONSE);
 	if (!s) {

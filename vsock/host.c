@@ -122,7 +122,7 @@ static int connect_unix(const char *path)
 	return take_fd(&fd);
 }
 
-int vsock_host_connect(struct vsock_host *host, uint32_t port)
+int vsock_host_connect(struct vsock_host *host, uint32_t port, uint32_t guest_port)
 {
 	char path[PATH_MAX_BYTES + 1];
 
@@ -131,6 +131,8 @@ int vsock_host_connect(struct vsock_host *host, uint32_t port)
 
 		if (l->port != port)
 			continue;
+		if (l->reserved && guest_port >= VSOCK_RESERVED_PORTS)
+			return -EACCES;
 		if (l->path)
 			return connect_unix(l->path);
 		return l->fd >= 0 ? take_fd(&l->fd) : -ECONNREFUSED;

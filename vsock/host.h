@@ -28,7 +28,14 @@ struct vsock_listen {
 	 * connection (or, if there was none, with the device): then the other end reads its end.
 	 */
 	int fd;
+	/*
+	 * Only for calls from the guest's ports below VSOCK_RESERVED_PORTS, which its kernel gives to
+	 * nobody but root there (CAP_NET_BIND_SERVICE): others are refused.
+	 */
+	bool reserved;
 };
+
+enum { VSOCK_RESERVED_PORTS = 1024 };
 
 struct vsock_host_params {
 	int listen_fd; /* see struct vsock_params; taken over when the opening succeeds */
@@ -79,10 +86,11 @@ void vsock_host_accept(struct vsock_host *host, bool on);
 void vsock_host_retry(struct vsock_host *host);
 
 /*
- * Worker. A connection to what serves @port on the host: a non-blocking descriptor, or -errno
- * (-ECONNREFUSED: nobody does; -EAGAIN: it is too busy).
+ * Worker. A connection to what serves @port on the host, for a caller at @guest_port: a non-blocking
+ * descriptor, or -errno (-ECONNREFUSED: nobody does; -EACCES: not for that caller; -EAGAIN: it is too
+ * busy).
  */
-int vsock_host_connect(struct vsock_host *host, uint32_t port);
+int vsock_host_connect(struct vsock_host *host, uint32_t port, uint32_t guest_port);
 
 /* Worker. Begin to tell sock->ready() about sock->fd. 0 or -errno. */
 int vsock_socket_watch(struct vsock_host *host, struct vsock_socket *sock);

@@ -36,8 +36,9 @@ static int listener(struct plug *p, const char *name)
 void plug_open(struct plug *p)
 {
 	int pair[2];
-	struct vsock_listen listen[2] = { { .port = PLUG_SERVED }, { .port = PLUG_GIVEN } };
-	struct vsock_params params = { .guest_cid = PLUG_CID, .listens = 2, .listen = listen };
+	struct vsock_listen listen[3] = { { .port = PLUG_SERVED }, { .port = PLUG_GIVEN },
+		{ .port = PLUG_RESERVED, .reserved = true } };
+	struct vsock_params params = { .guest_cid = PLUG_CID, .listens = 3, .listen = listen };
 	char prefix[64];
 	struct sockaddr_un served;
 
@@ -51,7 +52,7 @@ void plug_open(struct plug *p)
 	served = address(p, "served");
 	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
 	p->given = pair[0];
-	listen[0].path = served.sun_path;
+	listen[0].path = listen[2].path = served.sun_path;
 	listen[1].fd = pair[1];
 	snprintf(prefix, sizeof(prefix), "%s/other", p->dir);
 	params.listen_dir_prefix = prefix;

@@ -211,6 +211,21 @@ static void test_given_socket(void **state)
 	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RST, 1, PLUG_GIVEN);
 }
 
+/* What only the guest's root may call is refused to everybody else there. */
+static void test_reserved_port(void **state)
+{
+	struct plug *p = *state;
+	struct plug_packet packet;
+
+	plug_start(p, 8);
+	plug_send(p, 1024, PLUG_RESERVED, VIRTIO_VSOCK_OP_REQUEST, NULL, 0);
+	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RST, 1024, PLUG_RESERVED);
+	plug_send(p, UINT32_MAX, PLUG_RESERVED, VIRTIO_VSOCK_OP_REQUEST, NULL, 0);
+	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RST, UINT32_MAX, PLUG_RESERVED);
+	plug_send(p, 1023, PLUG_RESERVED, VIRTIO_VSOCK_OP_REQUEST, NULL, 0);
+	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RESPONSE, 1023, PLUG_RESERVED);
+}
+
 static void test_any_other_port(void **state)
 {
 	struct plug *p = *state;
@@ -742,6 +757,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_call_takes_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_caller_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_given_socket, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_reserved_port, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_any_other_port, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_to_the_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_to_the_guest, setup, teardown),
