@@ -122,6 +122,13 @@ struct agent_node {
 	uint32_t major, minor, uid, gid;
 };
 
+/* Who connects there in the guest is connected to that port of the host's. */
+struct agent_socket {
+	const char *path;
+	uint32_t port; /* AGENT_SOCKETS_PORT and up */
+	uint32_t mode, uid, gid;
+};
+
 struct agent_address {
 	uint8_t family; /* AGENT_IPV4, AGENT_IPV6 */
 	uint8_t prefix; /* bits */
@@ -173,6 +180,7 @@ int agent_setup_group(struct agent *agent, const char *file, const char *value);
 int agent_setup_devices(struct agent *agent, const void *program, size_t bytes);
 int agent_setup_node(struct agent *agent, const struct agent_node *node);
 int agent_setup_notify(struct agent *agent, const char *path);
+int agent_setup_socket(struct agent *agent, const struct agent_socket *socket);
 int agent_setup_done(struct agent *agent);
 
 /* A process. All zero but argv is root with three pipes, in /. Copied by agent_start(). */

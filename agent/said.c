@@ -263,6 +263,22 @@ int agent_setup_notify(struct agent *agent, const char *path)
 	return 0;
 }
 
+int agent_setup_socket(struct agent *agent, const struct agent_socket *socket)
+{
+	struct wire_writer w;
+	int r = agent_begin_message(agent, AGENT_SOCKET, 4 * 4 + string_size(socket->path), &w);
+
+	if (r < 0)
+		return r;
+	wire_put_u32(&w, socket->port);
+	wire_put_u32(&w, socket->mode);
+	wire_put_u32(&w, socket->uid);
+	wire_put_u32(&w, socket->gid);
+	wire_put_string(&w, socket->path);
+	agent_end_message(agent, &w);
+	return 0;
+}
+
 int agent_setup_done(struct agent *agent)
 {
 	int r = say_empty(agent, AGENT_SETUP_DONE);

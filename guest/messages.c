@@ -119,6 +119,18 @@ bool message_notify(const struct wire_message *m, const char **path)
 	return wire_done(&r) && **path == '/';
 }
 
+bool message_socket(const struct wire_message *m, struct message_socket *socket)
+{
+	struct wire_reader r = reader(m);
+
+	socket->port = wire_u32(&r);
+	socket->mode = wire_u32(&r);
+	socket->uid = wire_u32(&r);
+	socket->gid = wire_u32(&r);
+	socket->path = wire_string(&r);
+	return wire_done(&r) && *socket->path == '/' && !(socket->mode & ~07777U);
+}
+
 static bool all_zero(const uint8_t *bytes, size_t len)
 {
 	for (size_t i = 0; i < len; i++)

@@ -35,6 +35,11 @@ struct message_node {
 	const char *path;
 };
 
+struct message_socket {
+	uint32_t port, mode, uid, gid;
+	const char *path;
+};
+
 struct message_file {
 	uint32_t mode, flags;
 	const char *path;
@@ -101,6 +106,7 @@ bool message_hostname(const struct wire_message *m, const char **name);
 bool message_net(const struct wire_message *m, struct message_net *net);
 bool message_clock(const struct wire_message *m, uint64_t *seconds, uint32_t *nanoseconds);
 bool message_notify(const struct wire_message *m, const char **path);
+bool message_socket(const struct wire_message *m, struct message_socket *socket);
 bool message_sysctl(const struct wire_message *m, const char **name, const char **value);
 bool message_start(const struct wire_message *m, struct message_start *start);
 bool message_signal(const struct wire_message *m, uint32_t *number, uint8_t *to);

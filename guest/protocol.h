@@ -25,9 +25,11 @@
  * vsock ports: where the guest program finds its host (CID 2), and where it listens for further
  * sessions. Below 1024, so that in the guest only root listens there.
  */
-#define AGENT_PORT	 1
-#define AGENT_EXEC_PORT	 2
-#define AGENT_PORTS_PORT 3 /* what listens in other machines: docs/PROTOCOL.md, "Ports" */
+#define AGENT_PORT	   1
+#define AGENT_EXEC_PORT	   2
+#define AGENT_PORTS_PORT   3 /* what listens in other machines: docs/PROTOCOL.md, "Ports" */
+/* The first of the host's ports that SOCKET names; the host takes calls there from root only. */
+#define AGENT_SOCKETS_PORT 0x6d760000U
 
 /* Limits, in bytes if nothing else is said. */
 enum {
@@ -108,6 +110,8 @@ enum agent_ports {
  *		str path. What is there is replaced, or hidden behind a mount outside of /dev
  * NOTIFY	str path: a datagram socket of the guest program's stands there from now on, over what is
  *		there; what is sent to it is said as NOTIFIED. Once
+ * SOCKET	u32 port of the host's, u32 mode, u32 uid, u32 gid, str path: a stream socket stands there
+ *		from now on, over what is there, and who connects to it is connected to that port
  * SETUP_DONE	nothing; answered by READY, and other sessions are taken from now on
  *
  * NET may come in the first session once its process runs, too, with AGENT_NET_AGAIN; what fails then
@@ -155,6 +159,7 @@ enum agent_message {
 	AGENT_GROUP,
 	AGENT_DEVICES,
 	AGENT_NOTIFY,
+	AGENT_SOCKET,
 
 	AGENT_START = 32,
 	AGENT_STDIN,

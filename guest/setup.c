@@ -51,6 +51,7 @@ static long carry_out(struct setup *setup, const struct wire_message *m, struct 
 		struct message_descriptor descriptor;
 		struct message_net net;
 		struct message_node node;
+		struct message_socket socket;
 	} u;
 	const char *name, *value;
 	struct wire_bytes blob;
@@ -92,6 +93,8 @@ static long carry_out(struct setup *setup, const struct wire_message *m, struct 
 		return message_node(m, &u.node) ? mounts_node(setup, &u.node, why) : 1;
 	case AGENT_NOTIFY:
 		return message_notify(m, &name) ? notify_open(setup, name, why) : 1;
+	case AGENT_SOCKET:
+		return message_socket(m, &u.socket) ? sockets_open(setup, &u.socket, why) : 1;
 	case AGENT_SETUP_DONE:
 		return mounts_done(setup, why);
 	default:
@@ -103,7 +106,7 @@ static bool needs_root(unsigned type)
 {
 	return type == AGENT_STANDARD || type == AGENT_MOUNT || type == AGENT_FILE ||
 	       type == AGENT_DESCRIPTOR || type == AGENT_PID_NAMESPACE || type == AGENT_NODE ||
-	       type == AGENT_NOTIFY || type == AGENT_SETUP_DONE;
+	       type == AGENT_NOTIFY || type == AGENT_SOCKET || type == AGENT_SETUP_DONE;
 }
 
 bool setup_message(void *ctx, const struct wire_message *m, struct text *why, long *err)

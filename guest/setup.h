@@ -40,5 +40,14 @@ long mounts_hide(struct setup *setup, const char *path,
 	long (*make)(const char *name, const void *what), const void *what);
 long mounts_done(struct setup *setup, struct text *why);
 long notify_open(struct setup *setup, const char *path, struct text *why);
+/* Unix sockets (guest/sockets.c): the named one, bound, stands at its path, over what is there. */
+struct placed_socket {
+	int fd;
+	const char *path;
+	uint32_t mode, uid, gid;
+};
+long sockets_place(struct setup *setup, const struct placed_socket *socket);
+/* Served by a child of its own from now on. */
+long sockets_open(struct setup *setup, const struct message_socket *socket, struct text *why);
 long network_configure(const struct message_net *net, struct text *why);
 long network_loopback(void);

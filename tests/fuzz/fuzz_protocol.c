@@ -80,6 +80,7 @@ static void on_setup(const struct wire_message *m)
 	struct message_mount mount;
 	struct message_file file;
 	struct message_net net;
+	struct message_socket socket;
 	const char *name, *value;
 
 	if (m->type == AGENT_ROOT && message_root(m, &root)) {
@@ -104,6 +105,9 @@ static void on_setup(const struct wire_message *m)
 	} else if (m->type == AGENT_NOTIFY && message_notify(m, &name)) {
 		need(*name == '/');
 		look_at(name);
+	} else if (m->type == AGENT_SOCKET && message_socket(m, &socket)) {
+		need(*socket.path == '/' && !(socket.mode & ~07777U));
+		look_at(socket.path);
 	}
 }
 

@@ -208,6 +208,7 @@ static void test_small_ones(void **state)
 	const char *name, *value;
 	struct message_descriptor descriptor;
 	struct message_node node;
+	struct message_socket at;
 	uint64_t seconds;
 	uint32_t n;
 
@@ -262,6 +263,20 @@ static void test_small_ones(void **state)
 	agent_setup_node(agent, &(struct agent_node){ "/dev/x", 0100640, 10, 666, 1, 2 });
 	queued(AGENT_NODE);
 	assert_false(message_node(&m, &node)); /* a file */
+	agent_setup_socket(agent, &(struct agent_socket){ "/run/x", 77, 0640, 1, 2 });
+	queued(AGENT_SOCKET);
+	assert_true(message_socket(&m, &at));
+	assert_string_equal(at.path, "/run/x");
+	assert_int_equal(at.port, 77);
+	assert_int_equal(at.mode, 0640);
+	assert_int_equal(at.gid, 2);
+	refuses_other_sizes(message_socket(&m, &at));
+	agent_setup_socket(agent, &(struct agent_socket){ "/run/x", 77, 0140640, 1, 2 });
+	queued(AGENT_SOCKET);
+	assert_false(message_socket(&m, &at)); /* a mode with a type */
+	agent_setup_socket(agent, &(struct agent_socket){ "run/x", 77, 0640, 1, 2 });
+	queued(AGENT_SOCKET);
+	assert_false(message_socket(&m, &at));
 	agent_setup_standard(agent, 7);
 	queued(AGENT_STANDARD);
 	assert_true(message_u32(&m, &n));
