@@ -42,7 +42,7 @@ const struct option_def option_table[] = {
 		"a port of this host that leads to one of the guest (with --net user,\n"
 		"which need not be said)" },
 	{ "volume", 'v', "HOST:GUEST[:ro]", OPTION_LIST, 0, 0, option_set_volume,
-		"a directory or file of the host at a place in the guest" },
+		"a directory, file or stream socket of the host at a place in the guest" },
 	{ "tmpfs", 0, "PATH[:OPTIONS]", OPTION_LIST, 0, 0, option_set_tmpfs,
 		"an empty file system in memory; OPTIONS such as size=64M,mode=700,ro" },
 	{ "cache", 0, "auto|none|always", OPTION_STRING, 0, 0, option_set_cache,

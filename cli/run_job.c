@@ -9,6 +9,7 @@
 #include "cli/status.h"
 
 #include "job/job.h"
+#include "job/sockets.h"
 #include "rootfs/probe.h"
 #include "rootfs/rootfs.h"
 #include "util/cleanup.h"
@@ -39,6 +40,7 @@ struct run {
 	struct options *o;
 	struct vm_config *c;
 	struct job_config job;
+	struct job_sockets sockets;
 	struct image *image;
 	struct rundir *dir;
 	char **env;
@@ -114,6 +116,17 @@ static struct agent_mount *add_mount(struct run *run, const char *type, const ch
 	return m;
 }
 
+static int add_socket(struct run *run, const struct volume *v, struct error *err)
+{
+	int r = job_sockets_add(&run->sockets, v->source, v->target, &run->c->vsock, err);
+
+	if (r < 0)
+		error_prefix(err, "--volume");
+	run->job.sockets = run->sockets.count;
+	run->job.socket = run->sockets.socket;
+	return r;
+}
+
 static int add_volume(struct run *run, const struct volume *v, struct error *err)
 {
 	struct agent_mount *m;
@@ -122,9 +135,11 @@ static int add_volume(struct run *run, const struct volume *v, struct error *err
 	if (stat(v->source, &st) < 0)
 		return error_set(err, ERROR_USAGE, errno, "--volume %s: %m: it must be there%s",
 			v->source, errno == ENOENT ? ", so make it first" : "");
+	if (S_ISSOCK(st.st_mode))
+		return add_socket(run, v, err);
 	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
 		return error_set(err, ERROR_USAGE, EINVAL,
-			"--volume %s: neither a directory nor a regular file", v->source);
+			"--volume %s: neither a directory nor a regular file or socket", v->source);
 	m = add_mount(run, "virtiofs", v->target);
 	m->source = add_share(run, v->source, v->read_only)->tag;
 	m->flags = v->read_only ? AGENT_MOUNT_READ_ONLY : 0;
@@ -293,6 +308,8 @@ static int prepare(struct run *run, struct error *err)
 		r = rundir_create(&run->dir, j->name, err);
 	if (r == 0)
 		r = add_vsock(run, err);
+	if (r == 0)
+		r = job_sockets_look(&run->sockets, err);
 	/* Last: whoever finds it finds a machine that can be spoken to. */
 	return r == 0 ? rundir_describe(run->dir, j->image ? j->image : run->o->root,
 				run->job.process.argv, err)

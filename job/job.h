@@ -40,6 +40,8 @@ struct job_config {
 	const struct agent_node *node;
 	const char *
 		notify; /* a socket in the guest; what is sent to it is on_notified's. NULL: none */
+	unsigned sockets; /* with held not looked at before job_release() */
+	const struct agent_socket *socket;
 	const void *device_filter; /* struct bpf_insn[]; NULL: none */
 	size_t device_filter_bytes;
 	uint64_t pids;	      /* processes and threads in the guest, of its sessions; 0: no limit */

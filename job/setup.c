@@ -56,6 +56,8 @@ static int finish(struct job *job)
 	const struct job_config *c = job->config;
 	int r = 0;
 
+	for (unsigned i = 0; i < c->sockets && r == 0; i++)
+		r = agent_setup_socket(job->agent, &c->socket[i]);
 	for (unsigned i = 0; i < c->nets && r == 0; i++)
 		r = agent_setup_net(job->agent, &c->net[i]);
 	if (r == 0)

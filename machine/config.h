@@ -15,7 +15,8 @@ enum {
 	VM_FORWARDS_MAX = 16,
 	VM_CPUS_MAX = 64,
 	VM_WORKERS_MAX = 16,
-	VM_SHARES_MAX = 18
+	VM_SHARES_MAX = 18,
+	VM_LISTENS_MAX = 32
 };
 
 enum vm_hw { VM_HW_ACPI, VM_HW_FDT, VM_HW_CMDLINE };
@@ -67,12 +68,20 @@ struct vm_share {
 /* The port of the host at which the guest program finds it (guest/protocol.h: AGENT_PORT). */
 enum { VM_AGENT_PORT = 1 };
 
+/* A unix stream socket of the host's, for root of the guest. */
+struct vm_listen {
+	uint32_t port; /* at which it is called */
+	const char *path;
+};
+
 /* Streams between the guest and sockets of the host, over virtio-vsock. */
 struct vm_vsock {
 	bool present;
 	int agent_fd;  /* -1, or what the guest program's connection is handed to. Taken over */
 	int listen_fd; /* -1, or a listening unix socket for connections to the guest. Taken over */
 	const char *prefix; /* NULL, or: the guest's connections to port N go to PREFIX_N */
+	unsigned listens;
+	struct vm_listen listen[VM_LISTENS_MAX];
 };
 
 struct vm_config {

@@ -16,6 +16,7 @@
 #include "virtio/vsock.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -190,17 +191,27 @@ static int add_net(struct machine *m, unsigned i, struct error *err)
 
 static int add_vsock(struct machine *m, struct error *err)
 {
-	struct vm_vsock v = m->config->vsock;
-	struct vsock_listen agent = { .port = VM_AGENT_PORT, .fd = v.agent_fd };
+	const struct vm_vsock *v = &m->config->vsock;
+	struct vsock_listen listen[1 + VM_LISTENS_MAX];
 	struct vsock_params p = { .guest_cid = VSOCK_GUEST_CID_MIN,
-		.listen_fd = v.listen_fd,
-		.listens = v.agent_fd >= 0,
-		.listen = &agent,
-		.listen_dir_prefix = v.prefix };
+		.listen_fd = v->listen_fd,
+		.listen = listen,
+		.listen_dir_prefix = v->prefix };
 	struct virtio_device *device;
 	struct worker *worker;
-	int r = virtio_vsock_create(&device, &m->vm.memory, &p, err);
+	int r;
 
+	/* They are somebody's whom the guest's kernel has asked for his permission (guest/sockets.c). */
+	if (v->listens)
+		m->capabilities |= 1ULL << CAP_DAC_OVERRIDE;
+	if (v->agent_fd >= 0)
+		listen[p.listens++] =
+			(struct vsock_listen){ .port = VM_AGENT_PORT, .fd = v->agent_fd };
+	for (unsigned i = 0; i < v->listens; i++)
+		listen[p.listens++] = (struct vsock_listen){
+			.port = v->listen[i].port, .path = v->listen[i].path, .reserved = true
+		};
+	r = virtio_vsock_create(&device, &m->vm.memory, &p, err);
 	if (r < 0)
 		return r;
 	r = add(m, device, virtio_vsock_destroy, err);

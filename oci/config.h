@@ -71,7 +71,8 @@ struct oci_mount {
 	const char *data;    /* the others, comma-separated, for the file system; "": none */
 	/* Only the host's kernel can make it (overlay): mount it there, give it like a bind. */
 	bool on_host;
-	bool file; /* of a bind, once oci_check_mounts() has looked: not a directory */
+	/* Of a bind, once oci_check_mounts() has looked: not a directory; and of these, a socket. */
+	bool file, socket;
 };
 
 enum oci_namespace {

@@ -1,5 +1,6 @@
 #include "oci/config_check.h"
 
+#include "job/sockets.h"
 #include "oci/config_internal.h"
 #include "util/cleanup.h"
 #include "util/macros.h"
@@ -408,11 +409,16 @@ static int check_source(
 			mount->source, r == -ENOENT ? "no such file or directory" : strerror(-r));
 		return r;
 	}
-	if (S_ISSOCK(st.st_mode))
-		return cfg_fail(cfg, "source",
-			"%s: a socket of the host cannot be reached through a file system of a "
-			"machine",
-			mount->source);
+	if (S_ISSOCK(st.st_mode)) {
+		_cleanup_close_ int fd = openat(bundle_fd, mount->source, O_PATH | O_CLOEXEC);
+
+		if (job_sockets_is_datagram(fd))
+			return cfg_fail(cfg, "source",
+				"%s: a socket for datagrams: only streams are carried into a "
+				"machine",
+				mount->source);
+		mount->socket = true;
+	}
 	if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode))
 		return make_device(cfg, config, mount, &st);
 	mount->file = !S_ISDIR(st.st_mode);

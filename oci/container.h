@@ -23,6 +23,7 @@
 #include "util/error.h"
 
 #include "job/job.h"
+#include "job/sockets.h"
 #include "machine/machine.h"
 
 enum { CONTAINER_BINDS_MAX = 512, CONTAINER_CONNECTIONS = 2 };
@@ -63,6 +64,7 @@ struct container {
 	int connection[CONTAINER_CONNECTIONS]; /* -1: free */
 	int starting;			       /* of them the one that waits for the start, or -1 */
 	struct machine_attendant attendant;
+	struct job_sockets sockets; /* of the binds */
 	struct job_sysctl sysctl[128], group_file[64];
 	struct oci_network network;
 	struct oci_interfaces found; /* at the start; what the guest is told points into it */

@@ -187,6 +187,20 @@ static int open_stage(const struct container *c, struct error *err)
 	return fd < 0 ? error_set(err, ERROR_HOST, errno, "cannot open %s: %m", path) : fd;
 }
 
+/* A socket is no file that could be shared: who connects to it in the guest is connected to it. */
+static int add_socket(struct container *c, const struct oci_mount *m, struct error *err)
+{
+	_cleanup_free_ char *path = source_path(c, m);
+	int r;
+
+	if (!path)
+		return error_set(err, ERROR_HOST, ENOMEM, "out of memory");
+	r = job_sockets_add(&c->sockets, path, m->destination, &c->vm.vsock, err);
+	if (r < 0)
+		error_prefix(err, "mounts");
+	return r;
+}
+
 int mounts_collect(struct container *c, struct error *err)
 {
 	char name[MOUNTS_NAME_MAX], number[24];
@@ -198,6 +212,8 @@ int mounts_collect(struct container *c, struct error *err)
 	for (size_t i = 0; i < c->config->mounts && r == 0; i++) {
 		const struct oci_mount *m = &c->config->mount[i];
 
+		if (m->socket)
+			r = add_socket(c, m, err);
 		if (!mounts_is_shared(c, m))
 			continue;
 		mounts_name(m, i, name);

@@ -22,7 +22,7 @@ bool mounts_is_own_shm(const struct container *c, const struct oci_mount *m)
 
 bool mounts_is_shared(const struct container *c, const struct oci_mount *m)
 {
-	return (m->bind && !mounts_is_own_shm(c, m)) || m->on_host;
+	return (m->bind && !m->socket && !mounts_is_own_shm(c, m)) || m->on_host;
 }
 
 static unsigned propagation_of(unsigned long flags)
@@ -147,7 +147,7 @@ static int tell_one(struct container *c, size_t i, const char *tag, struct error
 		return tell_shm(c, m, err);
 	if (mounts_is_shared(c, m))
 		return tell_bind(c, i, tag, err);
-	if (stays(c, m) || is_namespaces(c, m))
+	if (m->socket || stays(c, m) || is_namespaces(c, m))
 		return 0;
 	if (!strcmp(m->type, "cgroup") || !strcmp(m->type, "cgroup2")) {
 		to = add(c, "cgroup2", "cgroup2", m->destination);
@@ -248,6 +248,8 @@ int mounts_tell(struct container *c, struct error *err)
 		r = tell_one(c, i, tag, err);
 	if (r == 0)
 		r = tell_devices(c, err);
+	c->job_config.sockets = c->sockets.count;
+	c->job_config.socket = c->sockets.socket;
 	for (size_t i = 0; i < o->readonly_paths.count; i++)
 		add(c, "bind", o->readonly_paths.list[i], o->readonly_paths.list[i])->flags =
 			AGENT_MOUNT_TRY | AGENT_MOUNT_READ_ONLY | AGENT_MOUNT_RECURSIVE;

@@ -136,7 +136,12 @@ int sandbox_thread(enum sandbox_thread kind)
 			(struct sock_filter *)filter_vsock_connect },
 		[SANDBOX_FS] = { ARRAY_SIZE(filter_fs), (struct sock_filter *)filter_fs },
 	};
-	int r = kind == SANDBOX_FS ? 0 : keep_capabilities(0);
+	/* Of those that sandbox_process() has left. */
+	static const uint64_t keep[SANDBOX_KINDS] = {
+		[SANDBOX_VSOCK_CONNECT] = 1ULL << CAP_DAC_OVERRIDE,
+		[SANDBOX_FS] = UINT64_MAX,
+	};
+	int r = keep_capabilities(keep[kind]);
 
 	if (r < 0)
 		return r;

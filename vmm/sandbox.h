@@ -45,7 +45,8 @@ void sandbox_close_inherited(void);
 
 /*
  * Main, single-threaded. Steps 2 to 4. @keep are the capabilities (1 << CAP_...) of those that the
- * process has which threads of the kind SANDBOX_FS need: 0 for none (fs_server_capabilities()).
+ * process has which threads of some kinds need: SANDBOX_FS (fs_server_capabilities()), and
+ * SANDBOX_VSOCK_CONNECT, which takes no other than CAP_DAC_OVERRIDE. 0 for none.
  * ERROR_HOST if a step fails.
  */
 int sandbox_process(uint64_t keep, struct error *err);

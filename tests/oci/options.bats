@@ -105,6 +105,28 @@ has() {
 	pod volume rm named >/dev/null
 }
 
+@test "a socket of the host: reached, by whom its mode allows, and left in place" {
+	local streams=$REPO/build/tests/vm/streams
+
+	[ -x "$streams" ] || skip "the test program is not built"
+	"$streams" echo "unix:$POD/tmp/sock" 2>"$POD/tmp/ready" 3>&- &
+	server=$!
+	wait_until grep -q ready "$POD/tmp/ready"
+	once -v "$POD/tmp/sock:/run/sock" -v "$streams:/bin/streams" bb sh -c 'echo word | streams pipe unix:/run/sock
+		streams many unix:/run/sock 20 10000; stat -c %F /run/sock'
+	[ "$status" = 0 ] && [ "$output" = $'word\n20 streams\nsocket' ]
+	chmod 600 "$POD/tmp/sock"
+	once --user alice -v "$POD/tmp/sock:/run/sock" -v "$streams:/bin/streams" bb sh -c \
+		'echo x | streams pipe unix:/run/sock || echo x | streams pipe vsock:1836449792'
+	[ "$status" = 1 ] && [ -z "$output" ]
+	chmod 666 "$POD/tmp/sock"
+	once --userns auto:size=2000 --user 1000 --read-only -v "$POD/tmp/sock:/run/sock" -v "$streams:/bin/streams" bb \
+		sh -c 'echo word | streams pipe unix:/run/sock; stat -c %u /run/sock'
+	[ "$status" = 0 ] && [ "$output" = $'word\n65534' ]
+	[ -S "$POD/tmp/sock" ]
+	kill "$server"
+}
+
 @test "what the host mounts below a volume later: a slave sees it, another does not" {
 	local source=$POD/tmp/source
 

@@ -212,10 +212,21 @@ static void sources(void **state)
 	assert_non_null(strstr(err.msg, NOT_THERE));
 	oci_config_free(c);
 
+	c = configure(t, "sh", "", "/", BIND("/a", "%s/socket") "," BIND("/b", "tools"));
+	assert_int_equal(oci_check_mounts(c, AT_FDCWD, &err), 0);
+	assert_true(c->mount[0].socket && c->mount[0].file);
+	assert_false(c->mount[1].socket);
+	oci_config_free(c);
+
+	unlink(at.sun_path);
+	fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
 	c = configure(t, "sh", "", "/", BIND("/a", "%s/socket"));
 	assert_true(oci_check_mounts(c, AT_FDCWD, &err) < 0);
-	assert_non_null(strstr(err.msg, "socket of the host"));
+	assert_non_null(strstr(err.msg, "mounts[0].source"));
+	assert_non_null(strstr(err.msg, "for datagrams"));
 	oci_config_free(c);
+	close(fd);
 
 	c = configure(t, "sh", "", "/", BIND("/a", "/dev/kmsg"));
 	assert_true(oci_check_mounts(c, AT_FDCWD, &err) < 0);
