@@ -44,6 +44,18 @@ static void enter_cgroup(const struct oci_state *s)
 	oci_cgroup_free(cgroup);
 }
 
+/* Those of whoever started the container, who would wait for their end. */
+static void let_go_of_streams(void)
+{
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	for (int i = 0; i < 3; i++)
+		if (null < 0 || dup2(null, i) < 0)
+			close(i);
+	if (null >= FIRST_FD)
+		close(null);
+}
+
 bool beside_fork(const struct oci_state *s, int *process)
 {
 	if (fork() != 0)
@@ -53,18 +65,17 @@ bool beside_fork(const struct oci_state *s, int *process)
 		_exit(1);
 	signal(SIGPIPE, SIG_IGN);
 	prctl(PR_SET_PDEATHSIG, 0);
+	let_go_of_streams(); /* before: the device rules of a pod's group forbid /dev/null */
 	enter_cgroup(s);
 	enter_network(s->pid);
 	return true;
 }
 
-/* Nothing of whoever started the container is held open, or they would wait for us. */
+/* Nothing else of theirs is held open, either. */
 static void let_go(const int *keep, unsigned count)
 {
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC), next = FIRST_FD;
+	int next = FIRST_FD;
 
-	for (int i = 0; i < 3; i++)
-		dup2(null, i);
 	for (;;) {
 		int lowest = -1;
 
