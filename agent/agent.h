@@ -127,6 +127,7 @@ struct agent_socket {
 	const char *path;
 	uint32_t port; /* AGENT_SOCKETS_PORT and up */
 	uint32_t mode, uid, gid;
+	uint8_t key[AGENT_KEY]; /* by which the guest program is known there */
 };
 
 struct agent_address {

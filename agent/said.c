@@ -266,7 +266,8 @@ int agent_setup_notify(struct agent *agent, const char *path)
 int agent_setup_socket(struct agent *agent, const struct agent_socket *socket)
 {
 	struct wire_writer w;
-	int r = agent_begin_message(agent, AGENT_SOCKET, 4 * 4 + string_size(socket->path), &w);
+	int r = agent_begin_message(agent, AGENT_SOCKET,
+		4 * 4 + 4 + sizeof(socket->key) + string_size(socket->path), &w);
 
 	if (r < 0)
 		return r;
@@ -274,6 +275,7 @@ int agent_setup_socket(struct agent *agent, const struct agent_socket *socket)
 	wire_put_u32(&w, socket->mode);
 	wire_put_u32(&w, socket->uid);
 	wire_put_u32(&w, socket->gid);
+	wire_put_blob(&w, socket->key, sizeof(socket->key));
 	wire_put_string(&w, socket->path);
 	agent_end_message(agent, &w);
 	return 0;

@@ -124,6 +124,7 @@ static int add_socket(struct run *run, const struct volume *v, struct error *err
 		error_prefix(err, "--volume");
 	run->job.sockets = run->sockets.count;
 	run->job.socket = run->sockets.socket;
+	run->job.lasting = true; /* what is on its way to the host arrives */
 	return r;
 }
 

@@ -8,7 +8,7 @@
 #include <linux/sched.h>
 #include <linux/vm_sockets.h>
 
-enum { BACKLOG = 32, KILL_MS = 2000 };
+enum { BACKLOG = 32, KILL_MS = 2000, HEAR_MS = 1000 };
 
 static void __attribute__((noreturn)) fail(const char *what, long err)
 {
@@ -106,8 +106,10 @@ static void settle_disks(int proc)
 }
 
 /* Whatever is mounted by now, by the host's word or by a process's, may outlive this machine. */
-static void __attribute__((noreturn)) power_off(const struct supervisor *all, int proc)
+static void __attribute__((noreturn))
+power_off(const struct supervisor *all, struct setup *setup, int proc)
 {
+	sockets_end(setup, HEAR_MS);
 	kill_all(all);
 	sys_sync();
 	settle_disks(proc);
@@ -152,5 +154,5 @@ void machine_run(void)
 	setup.notify = &all->sessions[0].notify;
 	network_loopback();
 	supervise_loop(all);
-	power_off(all, (int)proc);
+	power_off(all, &setup, (int)proc);
 }

@@ -122,13 +122,19 @@ bool message_notify(const struct wire_message *m, const char **path)
 bool message_socket(const struct wire_message *m, struct message_socket *socket)
 {
 	struct wire_reader r = reader(m);
+	struct wire_bytes key;
 
 	socket->port = wire_u32(&r);
 	socket->mode = wire_u32(&r);
 	socket->uid = wire_u32(&r);
 	socket->gid = wire_u32(&r);
+	key = wire_blob(&r);
 	socket->path = wire_string(&r);
-	return wire_done(&r) && *socket->path == '/' && !(socket->mode & ~07777U);
+	if (!wire_done(&r) || *socket->path != '/' || socket->mode & ~07777U ||
+		key.len != AGENT_KEY)
+		return false;
+	memcpy(socket->key, key.data, AGENT_KEY);
+	return true;
 }
 
 static bool all_zero(const uint8_t *bytes, size_t len)

@@ -37,6 +37,7 @@ struct message_node {
 
 struct message_socket {
 	uint32_t port, mode, uid, gid;
+	uint8_t key[AGENT_KEY];
 	const char *path;
 };
 

@@ -28,7 +28,7 @@
 #define AGENT_PORT	   1
 #define AGENT_EXEC_PORT	   2
 #define AGENT_PORTS_PORT   3 /* what listens in other machines: docs/PROTOCOL.md, "Ports" */
-/* The first of the host's ports that SOCKET names; the host takes calls there from root only. */
+/* The first of the host's ports that SOCKET names. */
 #define AGENT_SOCKETS_PORT 0x6d760000U
 
 /* Limits, in bytes if nothing else is said. */
@@ -50,6 +50,8 @@ enum {
 	AGENT_NOTIFY_MAX = 4096, /* the text in NOTIFIED; as much as systemd takes */
 	AGENT_PORTS_MAX = 128,	 /* ports of TCP that one side tells the other */
 	AGENT_PORTS_MESSAGE = 4 + 3 * AGENT_PORTS_MAX,
+	AGENT_SOCKETS_MAX = 32,
+	AGENT_KEY = 16,
 };
 
 /*
@@ -110,8 +112,10 @@ enum agent_ports {
  *		str path. What is there is replaced, or hidden behind a mount outside of /dev
  * NOTIFY	str path: a datagram socket of the guest program's stands there from now on, over what is
  *		there; what is sent to it is said as NOTIFIED. Once
- * SOCKET	u32 port of the host's, u32 mode, u32 uid, u32 gid, str path: a stream socket stands there
- *		from now on, over what is there, and who connects to it is connected to that port
+ * SOCKET	u32 port of the host's, u32 mode, u32 uid, u32 gid, bytes key (AGENT_KEY of them), str
+ *		path: a stream socket stands there from now on, over what is there, and who connects to
+ *		it is connected to that port, after the guest program has said the key there. At most
+ *		AGENT_SOCKETS_MAX
  * SETUP_DONE	nothing; answered by READY, and other sessions are taken from now on
  *
  * NET may come in the first session once its process runs, too, with AGENT_NET_AGAIN; what fails then

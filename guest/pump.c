@@ -63,12 +63,18 @@ static void carry(struct way way[2])
 			if (way[i].len)
 				fds[1 - i].events |= POLLOUT;
 		}
-		/* One that nothing is wanted of would wake us for ever once it is at its end. */
+		/*
+		 * One that nothing is wanted of would wake us for ever once it is at its end; but one
+		 * that has said all may go altogether, and then there is nobody to say anything to.
+		 */
 		for (int i = 0; i < 2; i++)
-			if (!fds[i].events)
+			if (!fds[i].events && way[i].state != WAY_DONE)
 				fds[i].fd = -1;
 		if (sys_poll(fds, 2, -1) < 0)
 			continue;
+		for (int i = 0; i < 2; i++)
+			if (way[i].state == WAY_DONE && fds[i].revents & (POLLHUP | POLLERR))
+				return;
 		for (int i = 0; i < 2; i++)
 			if (!fill(&way[i]) || !empty(&way[i]))
 				return;

@@ -15,6 +15,12 @@ struct setup {
 	int *notify;		     /* the first session's; -1 before NOTIFY */
 	unsigned hidden;	     /* how many names in it are used */
 	bool root_becomes_read_only; /* at SETUP_DONE */
+	struct {
+		unsigned count;
+		int listener[AGENT_SOCKETS_MAX]; /* pids of the children */
+		/* Ends of a pipe: ours, and the one that they and theirs have, by which we see them. */
+		int there, held;
+	} sockets;
 };
 
 /* As struct supervisor has it; @ctx is a struct setup. */
@@ -49,5 +55,7 @@ struct placed_socket {
 long sockets_place(struct setup *setup, const struct placed_socket *socket);
 /* Served by a child of its own from now on. */
 long sockets_open(struct setup *setup, const struct message_socket *socket, struct text *why);
+/* Nobody is served any more. Who still says something is heard to his end, for @ms at most. */
+void sockets_end(struct setup *setup, int ms);
 long network_configure(const struct message_net *net, struct text *why);
 long network_loopback(void);

@@ -119,7 +119,7 @@ static void wait_for_notes(struct session *s, uint64_t *deadline)
 /* The host wants to know who listens here: most never do, so it is begun when it is asked for. */
 static void begin_ports(struct supervisor *all)
 {
-	if (sys_fork() == 0) {
+	if (waiting_fork_home(&all->waiting) == 0) {
 		pump_keep_only(all->ports, all->ports);
 		ports_run(all->ports);
 	}

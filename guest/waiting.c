@@ -97,7 +97,7 @@ static void __attribute__((noreturn)) wait_here(const struct waiting *w, int soc
 long waiting_begin(struct waiting *w, int group, struct text *why)
 {
 	long err, said = 0;
-	int ends[2];
+	int ends[2], proc;
 
 	text_add(why, "cannot make a pid namespace for the container");
 	if (w->pid)
@@ -105,6 +105,8 @@ long waiting_begin(struct waiting *w, int group, struct text *why)
 	err = sys_call(__NR_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, SYS_PTR(ends), 0);
 	if (err < 0)
 		return err;
+	proc = (int)sys_open("/proc", O_PATH | O_DIRECTORY);
+	w->home = (int)sys_open_at(proc, "self/ns/pid", O_RDONLY);
 	sys_detach("/proc");
 	err = sys_call(__NR_unshare, CLONE_NEWPID, 0, 0, 0, 0);
 	if (err == 0)
@@ -119,9 +121,29 @@ long waiting_begin(struct waiting *w, int group, struct text *why)
 		w->socket = ends[0];
 		for (unsigned i = 0; i < w->kept; i++)
 			sys_close(w->keep[i].fd);
+		w->apart = (int)sys_open_at(proc, "self/ns/pid_for_children", O_RDONLY);
 		err = sys_read(ends[0], &said, sizeof(said)) == (long)sizeof(said) ? said : -EIO;
 	}
+	sys_close(proc);
 	return err;
+}
+
+static void have_children_in(int namespace)
+{
+	sys_call(__NR_setns, namespace, CLONE_NEWPID, 0, 0, 0);
+}
+
+long waiting_fork_home(const struct waiting *w)
+{
+	bool changes = w->home > 0 && w->apart > 0;
+	long pid;
+
+	if (changes)
+		have_children_in(w->home);
+	pid = sys_fork();
+	if (changes && pid != 0)
+		have_children_in(w->apart);
+	return pid;
 }
 
 static long send_order(int socket, const struct order *order, const int fds[FDS])

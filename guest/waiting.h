@@ -13,6 +13,8 @@
 struct waiting {
 	int pid;    /* 0: there is none */
 	int socket; /* to it */
+	/* Namespaces of pids, once it was made; else 0: this program's, and that of its children. */
+	int home, apart;
 	unsigned kept;
 	struct {
 		int fd, number; /* is to be that descriptor of the process */
@@ -25,6 +27,12 @@ struct waiting {
  * /proc/self is not to be had in the new /proc.
  */
 long waiting_begin(struct waiting *w, int group, struct text *why);
+
+/*
+ * fork(), with the child in this program's own namespace, whatever its other children are in: for
+ * what belongs to it, and neither ends with the container nor is seen there.
+ */
+long waiting_fork_home(const struct waiting *w);
 
 /* As process_start(), of a START whose payload is @m: what waits becomes that process. */
 long waiting_start(

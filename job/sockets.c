@@ -4,11 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 bool job_sockets_is_datagram(int fd)
@@ -25,6 +28,7 @@ int job_sockets_add(struct job_sockets *sockets, const char *source, const char 
 	struct vm_vsock *vsock, struct error *err)
 {
 	unsigned i = sockets->count;
+	uint8_t key[AGENT_KEY];
 	_cleanup_close_ int fd = -1;
 
 	if (i == VM_LISTENS_MAX)
@@ -38,40 +42,49 @@ int job_sockets_add(struct job_sockets *sockets, const char *source, const char 
 		return error_set(err, ERROR_USAGE, EPROTOTYPE,
 			"%s: a socket for datagrams: only streams are carried into a machine",
 			source);
-	sockets->fd[i] = take_fd(&fd);
-	snprintf(sockets->path[i], sizeof(sockets->path[i]), "/proc/self/fd/%d", sockets->fd[i]);
+	snprintf(sockets->path[i], sizeof(sockets->path[i]), "/proc/self/fd/%d", take_fd(&fd));
+	if (getrandom(key, AGENT_KEY, 0) != AGENT_KEY)
+		return error_set(
+			err, ERROR_HOST, errno, "%s: cannot make a key for it: %m", source);
 	sockets->socket[i] =
 		(struct agent_socket){ .path = target, .port = AGENT_SOCKETS_PORT + i };
-	vsock->listen[vsock->listens++] =
+	vsock->listen[vsock->listens] =
 		(struct vm_listen){ .port = AGENT_SOCKETS_PORT + i, .path = sockets->path[i] };
+	memcpy(sockets->socket[i].key, key, AGENT_KEY);
+	memcpy(vsock->listen[vsock->listens++].key, key, AGENT_KEY);
 	sockets->count++;
 	return 0;
 }
 
-static bool leads_to(const char *path, int fd, struct stat *st)
+/* Whether /proc is the kernel's: the root is the guest's, which might put something else there. */
+static bool has_proc(void)
 {
-	struct stat found;
+	_cleanup_close_ int fd = open("/proc", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct statfs fs;
 
-	return fstat(fd, st) == 0 && stat(path, &found) == 0 && found.st_dev == st->st_dev &&
-	       found.st_ino == st->st_ino;
+	return fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == PROC_SUPER_MAGIC;
+}
+
+/* As with files: what is a plain user's looks to be the guest's root's, and the other way round. */
+static uint32_t swap(uint32_t id, uint32_t own)
+{
+	return id == own ? 0 : id == 0 ? own : id;
 }
 
 int job_sockets_look(struct job_sockets *sockets, struct error *err)
 {
-	uid_t user = geteuid();
 	struct stat st;
 
 	for (unsigned i = 0; i < sockets->count; i++) {
 		struct agent_socket *s = &sockets->socket[i];
 
-		if (!leads_to(sockets->path[i], sockets->fd[i], &st))
+		if (!has_proc() || stat(sockets->path[i], &st) < 0)
 			return error_set(err, ERROR_HOST, ENOENT,
 				"%s: the socket for it cannot be reached without /proc in the root",
 				s->path);
 		s->mode = st.st_mode & 07777;
-		/* As with files: what is a plain user's looks to be the guest's root's. */
-		s->uid = st.st_uid == user ? 0 : st.st_uid;
-		s->gid = st.st_gid;
+		s->uid = geteuid() ? swap(st.st_uid, geteuid()) : st.st_uid;
+		s->gid = geteuid() ? swap(st.st_gid, getegid()) : st.st_gid;
 	}
 	return 0;
 }

@@ -2,7 +2,8 @@
  * Sockets of the host's in the guest: who connects to the place that such a socket has there speaks
  * with whoever listens at it here. Streams only; descriptors cannot be passed. In the guest the guest
  * program listens, under the mode and owner that the socket has on the host (guest/sockets.c), and
- * calls a port of the host's, which the machine's vsock connects to the socket.
+ * calls a port of the host's with a key that nobody else there knows; the machine's vsock connects
+ * that to the socket.
  *
  * A socket is found when it is added, and held: that one is meant from then on, as in a bind mount.
  *
@@ -20,7 +21,6 @@
 struct job_sockets {
 	unsigned count;
 	struct agent_socket socket[VM_LISTENS_MAX]; /* for struct job_config */
-	int fd[VM_LISTENS_MAX];			    /* what is held; O_PATH */
 	char path[VM_LISTENS_MAX][32];		    /* to it, for struct vm_vsock */
 };
 

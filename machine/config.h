@@ -68,10 +68,11 @@ struct vm_share {
 /* The port of the host at which the guest program finds it (guest/protocol.h: AGENT_PORT). */
 enum { VM_AGENT_PORT = 1 };
 
-/* A unix stream socket of the host's, for root of the guest. */
+/* A unix stream socket of the host's, for who knows the key. */
 struct vm_listen {
 	uint32_t port; /* at which it is called */
 	const char *path;
+	uint8_t key[16]; /* that is to be said first */
 };
 
 /* Streams between the guest and sockets of the host, over virtio-vsock. */

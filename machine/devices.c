@@ -136,18 +136,24 @@ static int open_net(struct machine *m, unsigned i, struct error *err)
 	return net_open_user(&m->net[i], forward, net->forwards, err);
 }
 
-/* A worker of a kind: some devices' threads make system calls, and wear another filter. */
-static int own_worker(struct machine *m, enum worker_kind kind, const char *base, unsigned i,
-	struct worker **out, struct error *err)
+/*
+ * A worker of a kind: some devices' threads make system calls, and wear another filter. Its thread
+ * keeps the capabilities @keep, if we have them.
+ */
+static int own_worker(struct machine *m, const char *base, unsigned i, enum worker_kind kind,
+	uint64_t keep, struct worker **out, struct error *err)
 {
 	char name[24];
-	struct worker_params p = { .name = name, .kind = kind, .sandbox = m->config->sandbox };
+	struct worker_params p = {
+		.name = name, .kind = kind, .sandbox = m->config->sandbox, .capabilities = keep
+	};
 	int r;
 
 	snprintf(name, sizeof(name), "%s%u", base, i);
 	r = worker_create(out, &p, err);
 	if (r == 0)
 		m->worker[m->workers++] = *out;
+	m->capabilities |= keep;
 	return r;
 }
 
@@ -174,7 +180,7 @@ static int add_net(struct machine *m, unsigned i, struct error *err)
 	else
 		net_default_mac(p.net, i, p.mac);
 	if (net_worker_kind(p.net) == WORKER_USER_NET) {
-		r = own_worker(m, WORKER_USER_NET, "usernet", i, &served_by[0], err);
+		r = own_worker(m, "usernet", i, WORKER_USER_NET, 0, &served_by[0], err);
 		if (r < 0)
 			return r;
 	} else {
@@ -197,31 +203,36 @@ static int add_vsock(struct machine *m, struct error *err)
 		.listen_fd = v->listen_fd,
 		.listen = listen,
 		.listen_dir_prefix = v->prefix };
+	/* They may be another user's: who may is what the guest's kernel is asked (guest/sockets.c). */
+	uint64_t keep = v->listens ? 1ULL << CAP_DAC_OVERRIDE : 0;
 	struct virtio_device *device;
 	struct worker *worker;
 	int r;
 
-	/* They are somebody's whom the guest's kernel has asked for his permission (guest/sockets.c). */
-	if (v->listens)
-		m->capabilities |= 1ULL << CAP_DAC_OVERRIDE;
 	if (v->agent_fd >= 0)
 		listen[p.listens++] =
 			(struct vsock_listen){ .port = VM_AGENT_PORT, .fd = v->agent_fd };
-	for (unsigned i = 0; i < v->listens; i++)
-		listen[p.listens++] = (struct vsock_listen){
-			.port = v->listen[i].port, .path = v->listen[i].path, .reserved = true
+	for (unsigned i = 0; i < v->listens; i++) {
+		struct vsock_listen *l = &listen[p.listens++];
+
+		*l = (struct vsock_listen){
+			.port = v->listen[i].port, .path = v->listen[i].path, .keyed = true
 		};
+		memcpy(l->key, v->listen[i].key, sizeof(l->key));
+	}
 	r = virtio_vsock_create(&device, &m->vm.memory, &p, err);
 	if (r < 0)
 		return r;
 	r = add(m, device, virtio_vsock_destroy, err);
 	if (r == 0)
-		r = own_worker(m, virtio_vsock_worker_kind(&p), "vsock", 0, &worker, err);
+		r = own_worker(m, "vsock", 0, virtio_vsock_worker_kind(&p), keep, &worker, err);
 	if (r < 0)
 		return r;
 	m->vsock_device = device;
 	return virtio_vsock_assign(device, worker, err);
 }
+
+static_assert((int)VSOCK_KEY_BYTES == sizeof(((struct vm_listen *)0)->key), "the same key");
 
 static_assert(sizeof(VM_SHARE_FILE) == sizeof(FS_FILE_NAME), "the same name");
 
@@ -241,13 +252,13 @@ static int add_share(struct machine *m, unsigned i, struct error *err)
 
 	if (r < 0)
 		return r;
-	m->capabilities |= fs_server_capabilities(m->share[i]);
 	r = virtio_fs_create(&device, &m->vm.memory, share->tag, m->share[i], 1, err);
 	if (r < 0)
 		return r;
 	r = add(m, device, virtio_fs_destroy, err);
 	if (r == 0)
-		r = own_worker(m, WORKER_FS, "fs", i, &worker, err);
+		r = own_worker(
+			m, "fs", i, WORKER_FS, fs_server_capabilities(m->share[i]), &worker, err);
 	return r < 0 ? r : virtio_fs_assign(device, worker, err);
 }
 

@@ -36,7 +36,7 @@ struct machine {
 	struct block *disk[VM_DISKS_MAX];
 	struct net *net[VM_NETS_MAX];
 	struct fs_server *share[VM_SHARES_MAX];
-	uint64_t capabilities;		    /* 1 << CAP_...: what the shares' threads keep */
+	uint64_t capabilities;		    /* 1 << CAP_...: what some workers' threads keep */
 	struct virtio_device *vsock_device; /* one of device[], or NULL */
 	unsigned devices;
 	struct machine_device device[LAYOUT_VIRTIO_MAX];

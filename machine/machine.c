@@ -224,7 +224,7 @@ int machine_run(struct machine *m, const struct machine_attendant *attendant,
 	if (r == 0)
 		r = start_threads(m, &ready, &gate, err);
 	if (r == 0 && m->config->sandbox) {
-		r = sandbox_thread(SANDBOX_MAIN);
+		r = sandbox_thread(SANDBOX_MAIN, 0);
 		if (r < 0)
 			error_set(err, ERROR_HOST, -r, "cannot put the seccomp filter on: %m");
 	}

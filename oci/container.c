@@ -291,6 +291,7 @@ static int make(struct container *c, struct error *err)
 	if (r >= 0)
 		r = userns_enter(c->userns, oci_keeps_groups(c->config), err);
 	userns_close(c->userns);
+	close(c->state->dir); /* it leads out of our root, and we are done with it */
 	if (r >= 0)
 		r = job_sockets_look(&c->sockets, err);
 	return r < 0 ? r : take_label(&c->config->process, label, err); /* last: we need no more */

@@ -285,6 +285,22 @@ static void show_mounts(const struct container *c, int root)
 	}
 }
 
+/*
+ * For whoever looks for processes by our pid, and for ourselves. What an image has in the place of the
+ * directory (a link to somewhere) stays as it is, and there is none.
+ */
+static void mount_proc(const struct container *c)
+{
+	_cleanup_close_ int place = -1;
+	char path[32];
+
+	make_dir(c, AT_FDCWD, "proc");
+	place = open("proc", O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", place);
+	if (place >= 0)
+		(void)mount("proc", path, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+}
+
 int mounts_pivot(const struct container *c, struct error *err)
 {
 	const char *path = c->rootfs;
@@ -301,8 +317,7 @@ int mounts_pivot(const struct container *c, struct error *err)
 	}
 	if (mount(path, path, NULL, MS_BIND | MS_REC, NULL) < 0 || chdir(path) < 0)
 		return error_set(err, ERROR_HOST, errno, "root.path: %s: %m", path);
-	/* For whoever looks for processes by our pid; a root without /proc has none to look at. */
-	(void)mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	mount_proc(c);
 	root = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	show_mounts(c, root);
 	/* Over the binds, then both of them to the bottom: the old root lies on top, and goes. */

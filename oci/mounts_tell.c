@@ -17,7 +17,8 @@
 
 bool mounts_is_own_shm(const struct container *c, const struct oci_mount *m)
 {
-	return !strcmp(m->destination, "/dev/shm") && !(m->bind && c->config->ns[OCI_NS_IPC].path);
+	return !strcmp(m->destination, "/dev/shm") && !m->socket &&
+	       !(m->bind && c->config->ns[OCI_NS_IPC].path);
 }
 
 bool mounts_is_shared(const struct container *c, const struct oci_mount *m)

@@ -57,14 +57,15 @@ struct stream {
 	TAILQ_ENTRY(stream) link; /* in vsock->run, or when STREAM_LEFT in vsock->left */
 	uint32_t host_port, guest_port;
 	enum stream_state state;
-	bool running;	   /* in vsock->run */
-	bool readable;	   /* the socket may have something, or its end */
-	bool eof;	   /* its end was read: no more data for the guest */
-	bool hung_up;	   /* nobody is at its other end any more */
-	bool deaf;	   /* it takes nothing any more: what the guest sends is dropped */
-	bool wr_done;	   /* the guest's end of data was passed on */
-	bool credit_asked; /* since credit ran out */
-	uint8_t owed;	   /* OWE_* */
+	const uint8_t *key; /* must be said first: there is no socket yet; else NULL */
+	bool running;	    /* in vsock->run */
+	bool readable;	    /* the socket may have something, or its end */
+	bool eof;	    /* its end was read: no more data for the guest */
+	bool hung_up;	    /* nobody is at its other end any more */
+	bool deaf;	    /* it takes nothing any more: what the guest sends is dropped */
+	bool wr_done;	    /* the guest's end of data was passed on */
+	bool credit_asked;  /* since credit ran out */
+	uint8_t owed;	    /* OWE_* */
 	/* VIRTIO_VSOCK_SHUTDOWN_*: what the guest said, what we say, and have said. */
 	uint8_t guest_shut, shut, shut_told;
 	uint8_t batch; /* how many of the driver's buffers the next read may fill */
@@ -150,11 +151,14 @@ unsigned vsock_part(
 struct stream *stream_find(struct vsock *v, uint32_t host_port, uint32_t guest_port);
 
 /*
- * A stream over the socket @fd, which belongs to it (or is closed, if this fails: NULL). @owed is
- * how it begins. The caller wakes it.
+ * A stream over the socket @fd, which belongs to it (or is closed, if this fails: NULL), or -1: it
+ * will have one by stream_connect(). @owed is how it begins. The caller wakes it.
  */
 struct stream *stream_new(struct vsock *v, int fd, enum stream_state state, uint32_t host_port,
 	uint32_t guest_port, uint8_t owed);
+
+/* Its socket, likewise, after @taken bytes of the guest's that were for us. 0 or -errno. */
+int stream_connect(struct stream *s, int fd, uint32_t taken);
 
 /* A port of the host for a stream to @guest_port that no other stream uses. */
 uint32_t stream_free_port(struct vsock *v, uint32_t guest_port);

@@ -380,6 +380,23 @@ static void on_ready(struct vsock_socket *sock, uint32_t events)
 	stream_wake(s);
 }
 
+int stream_connect(struct stream *s, int fd, uint32_t taken)
+{
+	int r;
+
+	s->sock.fd = fd;
+	limit_socket(fd, s->buf_alloc);
+	/* What the socket already has is told as an event, too. */
+	r = vsock_socket_watch(s->vsock->host, &s->sock);
+	if (r < 0) {
+		close(fd);
+		s->sock.fd = -1;
+		return r;
+	}
+	forwarded(s, taken);
+	return 0;
+}
+
 struct stream *stream_new(struct vsock *v, int fd, enum stream_state state, uint32_t host_port,
 	uint32_t guest_port, uint8_t owed)
 {
@@ -387,10 +404,11 @@ struct stream *stream_new(struct vsock *v, int fd, enum stream_state state, uint
 	struct stream *s = v->streams < VSOCK_STREAMS_MAX ? calloc(1, sizeof(*s)) : NULL;
 
 	if (!s) {
-		close(fd);
+		if (fd >= 0)
+			close(fd);
 		return NULL;
 	}
-	s->sock = (struct vsock_socket){ .fd = fd, .ready = on_ready };
+	s->sock = (struct vsock_socket){ .fd = -1, .ready = on_ready };
 	s->vsock = v;
 	s->host_port = host_port;
 	s->guest_port = guest_port;
@@ -398,10 +416,7 @@ struct stream *stream_new(struct vsock *v, int fd, enum stream_state state, uint
 	s->owed = owed;
 	s->batch = 1;
 	s->buf_alloc = share(v);
-	limit_socket(fd, s->buf_alloc);
-	/* What the socket already has is told as an event, too. */
-	if (vsock_socket_watch(v->host, &s->sock) < 0) {
-		close(fd);
+	if (fd >= 0 && stream_connect(s, fd, 0) < 0) {
 		free(s);
 		return NULL;
 	}

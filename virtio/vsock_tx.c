@@ -58,12 +58,13 @@ static void note_credit(struct stream *s, const struct packet *p)
 /* The guest connects to a port of the host. */
 static void on_request(struct vsock *v, const struct packet *p)
 {
+	const uint8_t *key = vsock_host_key(v->host, p->host_port);
 	struct stream *s = NULL;
-	int fd = -EMFILE;
+	int fd = key ? -1 : -EMFILE;
 
-	if (v->streams < VSOCK_STREAMS_MAX)
-		fd = vsock_host_connect(v->host, p->host_port, p->guest_port);
-	if (fd >= 0)
+	if (!key && v->streams < VSOCK_STREAMS_MAX)
+		fd = vsock_host_connect(v->host, p->host_port);
+	if (key || fd >= 0)
 		s = stream_new(v, fd, STREAM_OPEN, p->host_port, p->guest_port, OWE_RESPONSE);
 	if (!s) {
 		log_debug("%s: the guest's call to port %u is refused: %s", v->device.label,
@@ -71,7 +72,33 @@ static void on_request(struct vsock *v, const struct packet *p)
 		reset_tuple(v, p);
 		return;
 	}
+	s->key = key;
 	note_credit(s, p);
+	stream_wake(s);
+}
+
+/* Who has the key is connected. Compared as a whole: how soon it differs is nobody's business. */
+static void on_key(
+	struct vsock *v, struct stream *s, const struct packet *p, const struct ring_chain *chain)
+{
+	uint8_t said[VSOCK_KEY_BYTES] = { 0 }, differs = p->len != sizeof(said);
+	int fd = -EACCES;
+
+	if (!differs)
+		iov_to_buf(chain->iov, chain->out_count, VSOCK_HEADER, said, sizeof(said));
+	for (unsigned i = 0; i < sizeof(said); i++)
+		differs |= said[i] ^ s->key[i];
+	if (!differs)
+		fd = vsock_host_connect(v->host, s->host_port);
+	if (fd >= 0)
+		fd = stream_connect(s, fd, p->len);
+	if (fd < 0) {
+		log_debug("%s: the guest's call to port %u is refused: %s", v->device.label,
+			s->host_port, strerror(-fd));
+		reset_stream(v, s, p);
+		return;
+	}
+	s->key = NULL;
 	stream_wake(s);
 }
 
@@ -87,6 +114,10 @@ static void on_data(
 	}
 	if (!p->len) {
 		stream_wake(s);
+		return;
+	}
+	if (s->key) {
+		on_key(v, s, p, chain);
 		return;
 	}
 	parts = vsock_part(chain->iov, chain->out_count, VSOCK_HEADER, p->len, v->part);

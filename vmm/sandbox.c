@@ -121,7 +121,7 @@ int sandbox_handle_violations(void (*restore)(void), int status, struct error *e
 	return 0;
 }
 
-int sandbox_thread(enum sandbox_thread kind)
+int sandbox_thread(enum sandbox_thread kind, uint64_t keep)
 {
 	/* In the order of enum sandbox_thread. */
 	static const struct sock_fprog filters[SANDBOX_KINDS] = {
@@ -136,12 +136,7 @@ int sandbox_thread(enum sandbox_thread kind)
 			(struct sock_filter *)filter_vsock_connect },
 		[SANDBOX_FS] = { ARRAY_SIZE(filter_fs), (struct sock_filter *)filter_fs },
 	};
-	/* Of those that sandbox_process() has left. */
-	static const uint64_t keep[SANDBOX_KINDS] = {
-		[SANDBOX_VSOCK_CONNECT] = 1ULL << CAP_DAC_OVERRIDE,
-		[SANDBOX_FS] = UINT64_MAX,
-	};
-	int r = keep_capabilities(keep[kind]);
+	int r = keep_capabilities(keep);
 
 	if (r < 0)
 		return r;

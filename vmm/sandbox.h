@@ -4,13 +4,14 @@
  *	1. descriptors	 whatever the caller leaked into us is closed	sandbox_close_inherited()
  *	2. no_new_privs	 nothing it could still exec gains privileges	sandbox_process()
  *	3. capabilities	 all dropped, bounding set included; but those	sandbox_process()
- *			 that the thread of a shared directory keeps
+ *			 that the thread of a shared directory, or one
+ *			 that connects to the host's sockets, keeps
  *			 (root only), which the others drop in step 6
  *	4. not dumpable	 no ptrace by the same user, no core files	sandbox_process()
  *	5. io_uring	 each ring restricted to the operations and	worker_start()
  *			 registered files of its worker
- *	6. capabilities	 what step 3 kept, dropped by every thread but	sandbox_thread()
- *			 those of SANDBOX_FS
+ *	6. capabilities	 what step 3 kept, dropped by every thread	sandbox_thread()
+ *			 that does not need it
  *	7. Landlock	 the thread of a shared directory opens and	worker_set_begin()
  *			 changes nothing outside of it
  *	8. seccomp	 one filter for each kind of thread, put on by	sandbox_thread()
@@ -45,8 +46,7 @@ void sandbox_close_inherited(void);
 
 /*
  * Main, single-threaded. Steps 2 to 4. @keep are the capabilities (1 << CAP_...) of those that the
- * process has which threads of some kinds need: SANDBOX_FS (fs_server_capabilities()), and
- * SANDBOX_VSOCK_CONNECT, which takes no other than CAP_DAC_OVERRIDE. 0 for none.
+ * process has which some threads need: 0 for none (struct worker_params).
  * ERROR_HOST if a step fails.
  */
 int sandbox_process(uint64_t keep, struct error *err);
@@ -58,5 +58,5 @@ int sandbox_process(uint64_t keep, struct error *err);
  */
 int sandbox_handle_violations(void (*restore)(void), int status, struct error *err);
 
-/* The calling thread. Steps 6 and 8. Returns 0 or -errno. */
-int sandbox_thread(enum sandbox_thread kind);
+/* The calling thread, which keeps those of @keep that sandbox_process() has left. Steps 6 and 8. 0 or -errno. */
+int sandbox_thread(enum sandbox_thread kind, uint64_t keep);

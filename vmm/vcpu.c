@@ -101,7 +101,7 @@ static void *thread_main(void *arg)
 	snprintf(name, sizeof(name), "vcpu%u", cpu->index);
 	pthread_setname_np(pthread_self(), name);
 	if (cpu->vm->sandbox)
-		r = sandbox_thread(SANDBOX_VCPU);
+		r = sandbox_thread(SANDBOX_VCPU, 0);
 	if (r < 0)
 		vm_fail(cpu->vm, "vCPU %u: cannot put its seccomp filter on: %s", cpu->index,
 			strerror(-r));

@@ -27,6 +27,7 @@ struct worker {
 	char name[16];
 	enum worker_kind kind;
 	bool sandbox;
+	uint64_t capabilities;
 	unsigned files;
 	int file[FILES_MAX];
 	unsigned events;
@@ -110,6 +111,7 @@ int worker_create(struct worker **out, const struct worker_params *params, struc
 	snprintf(w->name, sizeof(w->name), "%s", params->name);
 	w->kind = params->kind;
 	w->sandbox = params->sandbox;
+	w->capabilities = params->capabilities;
 	task_list_init(&w->now);
 	task_list_init(&w->next);
 	pthread_mutex_init(&w->lock, NULL);
@@ -440,7 +442,7 @@ static int thread_begin(struct worker *w)
 		r = w->begin(w->begin_ctx);
 	if (r < 0)
 		return r;
-	return w->sandbox ? sandbox_thread(filter[w->kind]) : 0;
+	return w->sandbox ? sandbox_thread(filter[w->kind], w->capabilities) : 0;
 }
 
 static void *thread_main(void *arg)

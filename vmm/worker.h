@@ -73,8 +73,9 @@ enum worker_kind {
 struct worker_params {
 	const char *name; /* thread name, at most 15 bytes */
 	enum worker_kind kind;
-	unsigned entries; /* submission queue size; 0 means 256 */
-	bool sandbox;	  /* wear the filter and restrict the ring */
+	unsigned entries;      /* submission queue size; 0 means 256 */
+	bool sandbox;	       /* wear the filter and restrict the ring */
+	uint64_t capabilities; /* 1 << CAP_...: what the thread keeps of them then */
 };
 
 /* Main. Makes the ring, disabled. -ENOSYS or -EPERM with ERROR_HOST where io_uring is missing. */

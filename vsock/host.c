@@ -122,7 +122,7 @@ static int connect_unix(const char *path)
 	return take_fd(&fd);
 }
 
-int vsock_host_connect(struct vsock_host *host, uint32_t port, uint32_t guest_port)
+int vsock_host_connect(struct vsock_host *host, uint32_t port)
 {
 	char path[PATH_MAX_BYTES + 1];
 
@@ -131,8 +131,6 @@ int vsock_host_connect(struct vsock_host *host, uint32_t port, uint32_t guest_po
 
 		if (l->port != port)
 			continue;
-		if (l->reserved && guest_port >= VSOCK_RESERVED_PORTS)
-			return -EACCES;
 		if (l->path)
 			return connect_unix(l->path);
 		return l->fd >= 0 ? take_fd(&l->fd) : -ECONNREFUSED;
@@ -141,6 +139,14 @@ int vsock_host_connect(struct vsock_host *host, uint32_t port, uint32_t guest_po
 		return -ECONNREFUSED;
 	snprintf(path, sizeof(path), "%s_%u", host->prefix, port);
 	return connect_unix(path);
+}
+
+const uint8_t *vsock_host_key(const struct vsock_host *host, uint32_t port)
+{
+	for (unsigned i = 0; i < host->listens; i++)
+		if (host->listen[i].port == port)
+			return host->listen[i].keyed ? host->listen[i].key : NULL;
+	return NULL;
 }
 
 /* ---- life ---- */

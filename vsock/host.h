@@ -18,6 +18,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { VSOCK_KEY_BYTES = 16 };
+
 /* A port of the host (CID 2) that the guest may connect to. Either path or fd. */
 struct vsock_listen {
 	uint32_t port;
@@ -29,13 +31,13 @@ struct vsock_listen {
 	 */
 	int fd;
 	/*
-	 * Only for calls from the guest's ports below VSOCK_RESERVED_PORTS, which its kernel gives to
-	 * nobody but root there (CAP_NET_BIND_SERVICE): others are refused.
+	 * The first packet of data must be these bytes and no others, or the stream is reset; they go
+	 * no further, and only then is there a connection on the host. So who may call is for the
+	 * guest program to say, which knows them, and not for all who can open a vsock socket.
 	 */
-	bool reserved;
+	bool keyed;
+	uint8_t key[VSOCK_KEY_BYTES];
 };
-
-enum { VSOCK_RESERVED_PORTS = 1024 };
 
 struct vsock_host_params {
 	int listen_fd; /* see struct vsock_params; taken over when the opening succeeds */
@@ -86,11 +88,12 @@ void vsock_host_accept(struct vsock_host *host, bool on);
 void vsock_host_retry(struct vsock_host *host);
 
 /*
- * Worker. A connection to what serves @port on the host, for a caller at @guest_port: a non-blocking
- * descriptor, or -errno (-ECONNREFUSED: nobody does; -EACCES: not for that caller; -EAGAIN: it is too
- * busy).
+ * Worker. A connection to what serves @port on the host: a non-blocking descriptor, or -errno
+ * (-ECONNREFUSED: nobody does; -EAGAIN: it is too busy).
  */
-int vsock_host_connect(struct vsock_host *host, uint32_t port, uint32_t guest_port);
+int vsock_host_connect(struct vsock_host *host, uint32_t port);
+/* Worker. The key of that port, or NULL: it has none. */
+const uint8_t *vsock_host_key(const struct vsock_host *host, uint32_t port);
 
 /* Worker. Begin to tell sock->ready() about sock->fd. 0 or -errno. */
 int vsock_socket_watch(struct vsock_host *host, struct vsock_socket *sock);

@@ -31,6 +31,7 @@ enum {
 	ENDS = 16,
 	SERVED = 1,
 	GIVEN = 2,
+	KEYED = 3, /* as SERVED, behind a key of zeroes */
 	HEADER_AT = 0x80,
 	BODY_AT = 0x1000
 };
@@ -194,7 +195,9 @@ static void packet(struct bed *b, struct input *in)
 	if (hdr.op == VIRTIO_VSOCK_OP_SHUTDOWN)
 		hdr.flags = take8(in);
 	if (hdr.op == VIRTIO_VSOCK_OP_RW) {
-		bufs[1].len = 1 + take16(in) % 0x6000;
+		bufs[1].len = hdr.dst_port == KEYED && s && s->key && v & 0x20
+				      ? VSOCK_KEY_BYTES
+				      : 1 + take16(in) % 0x6000;
 		hdr.len = bufs[1].len + (v == 0xfc);
 	}
 	memcpy(memory_at(&b->mem, HEADER_AT, sizeof(hdr)), &hdr, sizeof(hdr));
@@ -308,8 +311,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct input in = { data, size };
 	struct bed b = { 0 };
-	struct vsock_listen listen[2] = { { .port = SERVED }, { .port = GIVEN } };
-	struct vsock_params params = { .guest_cid = CID, .listens = 2, .listen = listen };
+	struct vsock_listen listen[3] = { { .port = SERVED }, { .port = GIVEN },
+		{ .port = KEYED, .keyed = true } };
+	struct vsock_params params = { .guest_cid = CID, .listens = 3, .listen = listen };
 	struct error err;
 	int pair[2];
 
@@ -321,7 +325,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	b.end[0] = pair[0];
 	/* So little that it is soon full, and data has to wait in the stream's buffer. */
 	require(setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &(int){ 1 }, sizeof(int)) == 0);
-	listen[0].path = served_at.sun_path;
+	listen[0].path = listen[2].path = served_at.sun_path;
 	listen[1].fd = pair[1];
 	params.listen_fd = fcntl(door, F_DUPFD_CLOEXEC, 3);
 	b.w = fake_worker_new();

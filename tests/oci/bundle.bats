@@ -181,6 +181,26 @@ FAIL='{ "path": "/bin/sh", "args": [ "sh", "-c", "echo broken >&2; exit 3" ] }'
 HANG='{ "path": "/bin/sleep", "args": [ "sleep", "100" ], "timeout": 1 }'
 GONE='{ "path": "/nonexistent/hook" }'
 
+@test "a socket of the host's in a root without /proc; not where /proc leads elsewhere" {
+	local streams=$REPO/build/tests/vm/streams sock=$BATS_TEST_TMPDIR/sock
+
+	[ -x "$streams" ] || skip "the test program is not built"
+	"$streams" echo "unix:$sock" 2>"$BATS_TEST_TMPDIR/ready" 3>&- &
+	server=$!
+	wait_until grep -q ready "$BATS_TEST_TMPDIR/ready"
+	cp "$streams" "$BUNDLE/rootfs/usr/bin/"
+	MOUNTS=", { \"destination\": \"/s\", \"type\": \"bind\", \"source\": \"$sock\", \"options\": [ \"bind\" ] }" \
+		write_config sh -c 'echo word | streams pipe unix:/s'
+	rmdir "$BUNDLE/rootfs/proc"
+	oci run --bundle "$BUNDLE" x
+	[ "$status" = 0 ] && [ "$output" = word ]
+	rmdir "$BUNDLE/rootfs/proc"
+	ln -s etc "$BUNDLE/rootfs/proc"
+	refused '*/s: the socket for it cannot be reached without /proc*' run --bundle "$BUNDLE" x
+	nothing_made
+	kill "$server"
+}
+
 @test "hooks before the start that fail, hang or are not there: no container, and the end's run" {
 	local kind
 

@@ -113,8 +113,8 @@ has() {
 	server=$!
 	wait_until grep -q ready "$POD/tmp/ready"
 	once -v "$POD/tmp/sock:/run/sock" -v "$streams:/bin/streams" bb sh -c 'echo word | streams pipe unix:/run/sock
-		streams many unix:/run/sock 20 10000; stat -c %F /run/sock'
-	[ "$status" = 0 ] && [ "$output" = $'word\n20 streams\nsocket' ]
+		streams many unix:/run/sock 20 10000; stat -c %F /run/sock; echo /proc/[0-9]*'
+	[ "$status" = 0 ] && [ "$output" = $'word\n20 streams\nsocket\n/proc/1' ]
 	chmod 600 "$POD/tmp/sock"
 	once --user alice -v "$POD/tmp/sock:/run/sock" -v "$streams:/bin/streams" bb sh -c \
 		'echo x | streams pipe unix:/run/sock || echo x | streams pipe vsock:1836449792'

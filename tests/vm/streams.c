@@ -3,6 +3,7 @@
  *
  *	streams pipe ADDRESS		standard input to the stream, the stream to standard output
  *	streams echo LISTEN [N]		everything back, for N streams (or for ever), all at once
+ *	streams say ADDRESS		standard input to the stream, and no wait for anything
  *	streams count LISTEN		to the end of one stream, then the answer "N bytes"
  *	streams many ADDRESS N BYTES	N streams at once, each sends BYTES and wants them back
  *	streams hold LISTEN FILE	accept one, read nothing until FILE exists, then as pipe
@@ -181,6 +182,17 @@ static void relay(int fd)
 	}
 }
 
+static void say(const char *text)
+{
+	int fd = open_to(text);
+	char data[CHUNK];
+	ssize_t n;
+
+	while ((n = read(STDIN_FILENO, data, sizeof(data))) > 0)
+		if (write(fd, data, (size_t)n) != n)
+			err(1, "write");
+}
+
 static void count(const char *text)
 {
 	int fd = accept_one(listen_at(text));
@@ -333,6 +345,8 @@ int main(int argc, char **argv)
 		relay(open_to(argv[2]));
 	else if (!strcmp(verb, "echo"))
 		echo(argv[2], argc > 3 ? (unsigned)atoi(argv[3]) : 0);
+	else if (!strcmp(verb, "say"))
+		say(argv[2]);
 	else if (!strcmp(verb, "count"))
 		count(argv[2]);
 	else if (!strcmp(verb, "hold") && argc == 4)

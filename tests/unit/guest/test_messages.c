@@ -263,18 +263,19 @@ static void test_small_ones(void **state)
 	agent_setup_node(agent, &(struct agent_node){ "/dev/x", 0100640, 10, 666, 1, 2 });
 	queued(AGENT_NODE);
 	assert_false(message_node(&m, &node)); /* a file */
-	agent_setup_socket(agent, &(struct agent_socket){ "/run/x", 77, 0640, 1, 2 });
+	agent_setup_socket(agent, &(struct agent_socket){ "/run/x", 77, 0640, 1, 2, { [15] = 9 } });
 	queued(AGENT_SOCKET);
 	assert_true(message_socket(&m, &at));
 	assert_string_equal(at.path, "/run/x");
 	assert_int_equal(at.port, 77);
 	assert_int_equal(at.mode, 0640);
 	assert_int_equal(at.gid, 2);
+	assert_int_equal(at.key[15], 9);
 	refuses_other_sizes(message_socket(&m, &at));
-	agent_setup_socket(agent, &(struct agent_socket){ "/run/x", 77, 0140640, 1, 2 });
+	agent_setup_socket(agent, &(struct agent_socket){ "/run/x", 77, 0140640, 1, 2, { 0 } });
 	queued(AGENT_SOCKET);
 	assert_false(message_socket(&m, &at)); /* a mode with a type */
-	agent_setup_socket(agent, &(struct agent_socket){ "run/x", 77, 0640, 1, 2 });
+	agent_setup_socket(agent, &(struct agent_socket){ "run/x", 77, 0640, 1, 2, { 0 } });
 	queued(AGENT_SOCKET);
 	assert_false(message_socket(&m, &at));
 	agent_setup_standard(agent, 7);

@@ -49,6 +49,8 @@ static void test_added(void **state)
 	assert_string_equal(sockets.socket[0].path, "/run/s");
 	assert_int_equal(sockets.socket[0].mode, 0640);
 	assert_int_equal(sockets.socket[0].uid, 0); /* ours, whoever runs this */
+	assert_int_equal(sockets.socket[0].gid, 0);
+	assert_memory_equal(sockets.socket[0].key, vsock.listen[0].key, AGENT_KEY);
 	strcpy(held.sun_path, vsock.listen[0].path);
 	assert_return_code(connect(far, (struct sockaddr *)&held, sizeof(held)), errno);
 	close(far);
@@ -75,8 +77,8 @@ static void test_refused(void **state)
 		job_sockets_add(&sockets, stream.sun_path, "/run/s", &vsock, &err), -E2BIG);
 	assert_int_equal(vsock.listens, VM_LISTENS_MAX);
 	assert_true(vsock.listen[0].port != vsock.listen[1].port);
-	/* Something else under that number is not taken for it. */
-	strcpy(sockets.path[3], "/dev/null");
+	assert_memory_not_equal(vsock.listen[0].key, vsock.listen[1].key, AGENT_KEY);
+	strcpy(sockets.path[3], "/proc/self/fd/-1");
 	assert_true(job_sockets_look(&sockets, &err) < 0);
 	assert_non_null(strstr(err.msg, "without /proc"));
 	close(fd);

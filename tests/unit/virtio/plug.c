@@ -37,7 +37,7 @@ void plug_open(struct plug *p)
 {
 	int pair[2];
 	struct vsock_listen listen[3] = { { .port = PLUG_SERVED }, { .port = PLUG_GIVEN },
-		{ .port = PLUG_RESERVED, .reserved = true } };
+		{ .port = PLUG_KEYED, .keyed = true } };
 	struct vsock_params params = { .guest_cid = PLUG_CID, .listens = 3, .listen = listen };
 	char prefix[64];
 	struct sockaddr_un served;
@@ -52,6 +52,7 @@ void plug_open(struct plug *p)
 	served = address(p, "served");
 	assert_return_code(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), errno);
 	p->given = pair[0];
+	memcpy(listen[2].key, PLUG_KEY, VSOCK_KEY_BYTES);
 	listen[0].path = listen[2].path = served.sun_path;
 	listen[1].fd = pair[1];
 	snprintf(prefix, sizeof(prefix), "%s/other", p->dir);

@@ -19,10 +19,12 @@ enum {
 	PLUG_CID = 7,
 	PLUG_SERVED = 5000,	 /* the port that plug->served listens for */
 	PLUG_GIVEN = 5001,	 /* the port that has one connected socket */
-	PLUG_RESERVED = 5002,	 /* plug->served as well, for reserved ports of the guest */
+	PLUG_KEYED = 5002,	 /* plug->served as well, for who says PLUG_KEY */
 	PLUG_ALLOC = 256 * 1024, /* what the guest says its buffers hold */
 	PLUG_HEADER = sizeof(struct virtio_vsock_hdr)
 };
+
+#define PLUG_KEY "0123456789abcdef"
 
 /* A packet that the guest got. */
 struct plug_packet {

@@ -211,19 +211,62 @@ static void test_given_socket(void **state)
 	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RST, 1, PLUG_GIVEN);
 }
 
-/* What only the guest's root may call is refused to everybody else there. */
-static void test_reserved_port(void **state)
+static void ask_keyed(struct plug *p, uint32_t guest_port, const void *said, size_t len)
+{
+	struct plug_packet packet;
+
+	plug_send(p, guest_port, PLUG_KEYED, VIRTIO_VSOCK_OP_REQUEST, NULL, 0);
+	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RESPONSE, guest_port, PLUG_KEYED);
+	assert_true(accept4(p->served, NULL, NULL, SOCK_NONBLOCK) < 0);
+	plug_send(p, guest_port, PLUG_KEYED, VIRTIO_VSOCK_OP_RW, said, len);
+}
+
+/* Who does not say the key is refused, and nothing on the host hears of him. */
+static void test_keyed_port(void **state)
+{
+	struct plug *p = *state;
+	struct plug_packet packet;
+	int fd;
+
+	plug_start(p, 8);
+	ask_keyed(p, 1, "0123456789abcdeX", 16);
+	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RST, 1, PLUG_KEYED);
+	ask_keyed(p, 1, "0123456789abcde", 15);
+	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RST, 1, PLUG_KEYED);
+	ask_keyed(p, 1, "0123456789abcdef and more", 25);
+	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RST, 1, PLUG_KEYED);
+	assert_true(accept4(p->served, NULL, NULL, SOCK_NONBLOCK) < 0);
+	ask_keyed(p, 1023, PLUG_KEY, VSOCK_KEY_BYTES);
+	plug_quiet(p);
+	fd = accept4(p->served, NULL, NULL, SOCK_NONBLOCK);
+	assert_return_code(fd, errno);
+	plug_send(p, 1023, PLUG_KEYED, VIRTIO_VSOCK_OP_RW, "hello", 5);
+	gets_text(fd, "hello");
+	assert_int_equal(write(fd, "back", 4), 4);
+	plug_run(p);
+	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RW, 1023, PLUG_KEYED);
+	assert_memory_equal(packet.data, "back", 4);
+	assert_int_equal(packet.hdr.fwd_cnt, VSOCK_KEY_BYTES + 5);
+	close(fd);
+}
+
+/* One that goes without saying it, and one that stays. */
+static void test_keyed_port_left(void **state)
 {
 	struct plug *p = *state;
 	struct plug_packet packet;
 
 	plug_start(p, 8);
-	plug_send(p, 1024, PLUG_RESERVED, VIRTIO_VSOCK_OP_REQUEST, NULL, 0);
-	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RST, 1024, PLUG_RESERVED);
-	plug_send(p, UINT32_MAX, PLUG_RESERVED, VIRTIO_VSOCK_OP_REQUEST, NULL, 0);
-	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RST, UINT32_MAX, PLUG_RESERVED);
-	plug_send(p, 1023, PLUG_RESERVED, VIRTIO_VSOCK_OP_REQUEST, NULL, 0);
-	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RESPONSE, 1023, PLUG_RESERVED);
+	plug_send(p, 1, PLUG_KEYED, VIRTIO_VSOCK_OP_REQUEST, NULL, 0);
+	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RESPONSE, 1, PLUG_KEYED);
+	plug_shutdown(p, 1, PLUG_KEYED, VIRTIO_VSOCK_SHUTDOWN_SEND);
+	plug_shutdown(p, 1, PLUG_KEYED, SHUT_BOTH);
+	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RST, 1, PLUG_KEYED);
+	plug_send(p, 2, PLUG_KEYED, VIRTIO_VSOCK_OP_REQUEST, NULL, 0);
+	plug_expect(p, &packet, VIRTIO_VSOCK_OP_RESPONSE, 2, PLUG_KEYED);
+	plug_send(p, 2, PLUG_KEYED, VIRTIO_VSOCK_OP_CREDIT_REQUEST, NULL, 0);
+	plug_expect(p, &packet, VIRTIO_VSOCK_OP_CREDIT_UPDATE, 2, PLUG_KEYED);
+	plug_quiet(p);
 }
 
 static void test_any_other_port(void **state)
@@ -757,7 +800,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_call_takes_time, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_caller_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_given_socket, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_reserved_port, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_keyed_port, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_keyed_port_left, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_any_other_port, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_to_the_host, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_to_the_guest, setup, teardown),
