@@ -185,6 +185,8 @@ static bool hear(struct relay *r)
 		r->heard_len -= (size_t)len;
 		memmove(r->heard, r->heard + len, r->heard_len);
 		update(r);
+		if (r->config->ready)
+			r->config->ready(r->config->ctx);
 	}
 	return len == 0;
 }
@@ -229,6 +231,7 @@ static bool begin_session(struct relay *r)
 	r->control = dial(r, &begin, 1);
 	if (r->control < 0)
 		return false;
+	tell(r);
 	for (unsigned i = 0; i < LINES; i++)
 		dial_line(r, i);
 	return true;

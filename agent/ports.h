@@ -12,6 +12,8 @@
 struct ports_relay {
 	const char *path; /* the unix socket of the machine's vsock, as in agent_dial() */
 	int end;	  /* readable: it is over. A pidfd of the machine's process */
+	/* The guest has been told who listens, has taken that up, and has told who listens there. May be NULL. */
+	void (*ready)(void *ctx);
 	/*
 	 * After what is listened for here has changed: all the ports that are, at all addresses, in
 	 * order. May be NULL.

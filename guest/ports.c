@@ -17,7 +17,7 @@ struct board {
 	struct places places;	 /* of other machines */
 	struct listening theirs; /* what those are to be */
 	struct listening said;	 /* who listens here, as the host was told */
-	bool has_said;
+	bool has_heard, has_said;
 	uint8_t heard[AGENT_PORTS_MESSAGE];
 	size_t heard_len;
 };
@@ -30,7 +30,7 @@ static void forget_control(struct board *b)
 	while (b->lines)
 		sys_close(b->line[--b->lines]);
 	b->heard_len = 0;
-	b->has_said = false;
+	b->has_heard = b->has_said = false;
 	b->theirs.count = 0;
 	places_close(&b->places);
 }
@@ -111,6 +111,7 @@ static void hear(struct board *b)
 		b->heard_len -= (size_t)len;
 		memmove(b->heard, b->heard + len, b->heard_len);
 		places_update(&b->places, &b->theirs);
+		b->has_heard = true;
 	}
 	if (len < 0)
 		forget_control(b);
@@ -125,7 +126,8 @@ static void look(struct board *b)
 	size_t len;
 
 	places_look(&b->places, &own, b->table);
-	if (b->has_said && listening_same(&own, &b->said))
+	/* What is said first tells as well that what was heard first is in its place. */
+	if (!b->has_heard || (b->has_said && listening_same(&own, &b->said)))
 		return;
 	len = listening_put(message, &own);
 	/* It is small, and the host reads: either it goes whole, or nobody is there. */

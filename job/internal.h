@@ -60,5 +60,6 @@ bool stdio_size(uint16_t *rows, uint16_t *columns);
 
 /* setup.c: queue all that the guest is to do. */
 int setup_queue(struct job *job, struct error *err);
-/* setup.c: what setup_queue() left for the end of a held job: the networks and the process. */
+/* setup.c: what setup_queue() left for the end of a held job: the networks; the process. */
 int setup_finish(struct job *job, struct error *err);
+int setup_start(struct job *job, struct error *err);

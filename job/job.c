@@ -372,6 +372,16 @@ int job_release(struct job *job, struct error *err)
 	return setup_finish(job, err);
 }
 
+bool job_ready(const struct job *job)
+{
+	return job->ready;
+}
+
+int job_start(struct job *job, struct error *err)
+{
+	return setup_start(job, err);
+}
+
 bool job_started(const struct job *job)
 {
 	return job->started;

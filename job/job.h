@@ -59,7 +59,7 @@ struct job_config {
 
 	bool lasting; /* something that the guest writes lasts: let it power off by itself */
 	/*
-	 * The guest is set up but for its networks, and waits there for job_release(). Until then nets
+	 * The guest is set up but for its networks, and waits there for job_release(), and then for job_start(). Until then nets
 	 * is not looked at, and the boot limit does not run.
 	 */
 	bool held;
@@ -111,8 +111,12 @@ void job_destroy(struct job *job);
 
 const struct machine_attendant *job_attendant(struct job *job);
 
-/* Of a held job: its networks (config.nets and net, filled by now), and the process starts. */
+/* Of a held job: its networks (config.nets and net, filled by now), with which it is set up. */
 int job_release(struct job *job, struct error *err);
+/* Has the guest done all of that? Stays true. */
+bool job_ready(const struct job *job);
+/* Behind that, once: the process. */
+int job_start(struct job *job, struct error *err);
 /* Is the process there? Stays true when it has ended. */
 bool job_started(const struct job *job);
 /* One of its networks is another one now. Nothing where the process is not there (any more). */

@@ -60,9 +60,7 @@ static int finish(struct job *job)
 		r = agent_setup_socket(job->agent, &c->socket[i]);
 	for (unsigned i = 0; i < c->nets && r == 0; i++)
 		r = agent_setup_net(job->agent, &c->net[i]);
-	if (r == 0)
-		r = agent_setup_done(job->agent);
-	return r == 0 ? start(job) : r;
+	return r == 0 ? agent_setup_done(job->agent) : r;
 }
 
 static int queue(struct job *job)
@@ -99,7 +97,9 @@ static int queue(struct job *job)
 		r = agent_setup_hostname(a, c->hostname);
 	if (r == 0)
 		r = c->own_files ? 0 : name_files(job);
-	return r == 0 && !c->held ? finish(job) : r;
+	if (r == 0 && !c->held)
+		r = finish(job);
+	return r == 0 && !c->held ? start(job) : r;
 }
 
 static int explain(int r, struct error *err)
@@ -123,4 +123,9 @@ int setup_queue(struct job *job, struct error *err)
 int setup_finish(struct job *job, struct error *err)
 {
 	return explain(finish(job), err);
+}
+
+int setup_start(struct job *job, struct error *err)
+{
+	return explain(start(job), err);
 }

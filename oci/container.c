@@ -31,26 +31,39 @@ static void answer(struct container *c, int i, int failed, const char *text)
 		c->starting = -1;
 }
 
-/* The networks, as the command saw them, and the process starts; the answer comes when it is there. */
-static void start(struct container *c, int i, const struct control_request *request)
+/* The networks, as the command saw them. False: answered. */
+static bool give_networks(struct container *c, int i, const struct control_request *request)
 {
 	struct job_config *j = &c->job_config;
 	struct error err = { 0 };
 	int n;
 
-	if (c->starting >= 0 || job_started(c->job)) {
+	if (c->starting >= 0 || c->process) {
 		answer(c, i, EALREADY, "the container was started already");
-		return;
+		return false;
 	}
+	if (c->networks)
+		return true;
 	c->found = request->found;
 	n = oci_network_guest(j->net, &c->network, &c->found);
 	if (n < 0) {
 		answer(c, i, -n, "the interfaces cannot be passed on to the guest");
-		return;
+		return false;
 	}
 	j->nets = (unsigned)n;
-	c->starting = i;
-	if (job_release(c->job, &err) < 0)
+	c->networks = true;
+	if (job_release(c->job, &err) == 0)
+		return true;
+	answer(c, i, EIO, err.msg);
+	return false;
+}
+
+static void start(struct container *c, int i)
+{
+	struct error err = { 0 };
+
+	c->process = true;
+	if (job_start(c->job, &err) < 0)
 		answer(c, i, EIO, err.msg);
 }
 
@@ -79,8 +92,13 @@ static void serve(struct container *c, int i)
 		return;
 	}
 	switch (request.what) {
+	case CONTROL_NETWORKS:
 	case CONTROL_START:
-		start(c, i, &request);
+		if (!give_networks(c, i, &request))
+			break;
+		c->starting = i; /* tell_start() answers */
+		if (request.what == CONTROL_START)
+			start(c, i);
 		break;
 	case CONTROL_KILL_ALL:
 		job_signal_all(c->job, request.number);
@@ -119,7 +137,7 @@ static void tell_start(struct container *c)
 		oci_process_failed(
 			&c->config->process, outcome->why, outcome->status, outcome->text, &err);
 		answer(c, c->starting, EIO, err.msg);
-	} else if (job_started(c->job))
+	} else if (c->process ? job_started(c->job) : job_ready(c->job))
 		answer(c, c->starting, 0, NULL);
 	else if (outcome->end == JOB_NO_GUEST)
 		answer(c, c->starting, EIO, "the guest did not start within a minute of its own");

@@ -63,6 +63,7 @@ struct container {
 	int control;
 	int connection[CONTAINER_CONNECTIONS]; /* -1: free */
 	int starting;			       /* of them the one that waits for the start, or -1 */
+	bool networks, process;		       /* so far it has come */
 	struct machine_attendant attendant;
 	struct job_sockets sockets; /* of the binds */
 	struct job_sysctl sysctl[128], group_file[64];

@@ -10,9 +10,12 @@
 enum { CONTROL_TEXT = 512 };
 
 enum control_what {
-	CONTROL_START = 1, /* the networks are there: start the process */
-	CONTROL_KILL_ALL,  /* number: a signal for every process in the guest */
-	CONTROL_NETWORK	   /* found: interfaces that changed since the start */
+	/* found: these networks are there. Answered when the guest is set up with them. */
+	CONTROL_NETWORKS = 1,
+	/* The same, where that was not said before, and the process; answered when it is there. */
+	CONTROL_START,
+	CONTROL_KILL_ALL, /* number: a signal for every process in the guest */
+	CONTROL_NETWORK	  /* found: interfaces that changed since the start */
 };
 
 struct control_request {

@@ -228,6 +228,22 @@ static int find_networks(const struct oci_state *s, enum oci_network_kind kind,
 	return read_interfaces(s, found, err);
 }
 
+/* Where others are in its network, the process finds what they serve from its beginning. */
+static int ask_for_start(const struct oci_state *s, enum oci_network_kind kind,
+	struct control_request *request, struct error *err)
+{
+	int r = 0;
+
+	if (oci_share_wanted(s, kind)) {
+		request->what = CONTROL_NETWORKS;
+		r = control_ask(s->dir, request, err);
+		request->what = CONTROL_START;
+		if (r == 0)
+			oci_share(s, kind, true);
+	}
+	return r == 0 ? control_ask(s->dir, request, err) : r;
+}
+
 static int start(struct oci_state *s, const struct oci_config *config, struct error *err)
 {
 	struct control_request request = { .what = CONTROL_START };
@@ -243,14 +259,14 @@ static int start(struct oci_state *s, const struct oci_config *config, struct er
 	if (r < 0)
 		end_process(s, &(struct error){ 0 });
 	else
-		r = control_ask(s->dir, &request, err);
+		r = ask_for_start(s, kind, &request, err);
 	if (r < 0)
 		return r;
 	s->started = true;
 	r = oci_state_save(s, err);
 	if (request.found.count)
 		oci_watch(s, &request.found);
-	oci_share(s, kind);
+	oci_share(s, kind, false); /* who started at the same time has not been seen before */
 	if (r == 0)
 		lifecycle_hooks(&config->poststart, "poststart", s, OCI_RUNNING, false, NULL);
 	return r;

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,7 +22,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { READY_MS = 3000 };
+
 struct share {
+	int unready; /* closed when what listens was seen and told of once; -1 */
 	uint16_t who;
 	int netlink; /* hears of interfaces that come */
 	uint16_t port[AGENT_PORTS_MAX];
@@ -117,16 +121,40 @@ static int take_lock(const struct oci_state *s)
 	return fd;
 }
 
-static void begin(const struct oci_state *s)
+static void on_ready(void *ctx)
+{
+	struct share *share = ctx;
+
+	cleanup_close_fd(&share->unready);
+	share->unready = -1;
+}
+
+/* What it hears first is in its place, or it has not come so far in time. */
+static void wait_for(int fd)
+{
+	struct pollfd ready = { .fd = fd, .events = POLLIN };
+
+	poll(&ready, 1, READY_MS); /* POLLHUP */
+}
+
+static void begin(const struct oci_state *s, bool wait)
 {
 	struct share share = { .who = oci_share_number(s->id), .netlink = -1 };
-	struct ports_relay relay = { .also = -1, .ctx = &share };
+	struct ports_relay relay = { .also = -1, .ready = on_ready, .ctx = &share };
 	uint32_t rights = 1U << CAP_NET_BIND_SERVICE;
+	int lock, ends[2];
 	char path[64];
-	int lock;
 
-	if (!beside_fork(s, &relay.end))
+	if (pipe2(ends, O_CLOEXEC) < 0)
 		return;
+	share.unready = ends[1];
+	if (!beside_fork(s, &relay.end)) {
+		close(ends[1]);
+		if (wait)
+			wait_for(ends[0]);
+		close(ends[0]);
+		return;
+	}
 	lock = take_lock(s);
 	if (lock < 0)
 		_exit(0);
@@ -136,7 +164,7 @@ static void begin(const struct oci_state *s)
 		relay.attend = follow;
 		relay.changed = set_ports;
 	}
-	beside_settle((int[]){ s->dir, relay.end, lock, share.netlink }, 4, rights);
+	beside_settle((int[]){ s->dir, relay.end, lock, share.netlink, share.unready }, 5, rights);
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/vsock", s->dir);
 	relay.path = path;
 	ports_relay_run(&relay);
@@ -148,6 +176,7 @@ static void begin(const struct oci_state *s)
 struct neighbours {
 	const struct oci_state *self;
 	struct stat network;
+	bool begin, wait; /* for each that is found: begin() */
 	bool found;
 };
 
@@ -169,20 +198,31 @@ static void look(void *ctx, struct oci_state *s)
 		oci_state_status(s) == OCI_STOPPED)
 		return;
 	n->found = true;
-	begin(s);
+	if (n->begin)
+		begin(s, n->wait);
 }
 
-void oci_share(const struct oci_state *s, enum oci_network_kind kind)
+/* False: it has none that others could be in. */
+static bool find(struct neighbours *n, enum oci_network_kind kind)
 {
-	struct neighbours n = { .self = s };
 	struct error ignored;
 	char path[64];
 
 	if (kind == OCI_NETWORK_NONE || kind == OCI_NETWORK_FRESH)
-		return;
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", s->pid);
-	if (kind == OCI_NETWORK_INTERFACES && stat(path, &n.network) == 0)
-		oci_state_list(s->root, look, &n, &ignored);
-	if (n.found || kind == OCI_NETWORK_USER)
-		begin(s);
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", n->self->pid);
+	if (kind == OCI_NETWORK_INTERFACES && stat(path, &n->network) == 0)
+		oci_state_list(n->self->root, look, n, &ignored);
+	return n->found || kind == OCI_NETWORK_USER;
+}
+
+bool oci_share_wanted(const struct oci_state *s, enum oci_network_kind kind)
+{
+	return find(&(struct neighbours){ .self = s }, kind);
+}
+
+void oci_share(const struct oci_state *s, enum oci_network_kind kind, bool wait)
+{
+	if (find(&(struct neighbours){ .self = s, .begin = true, .wait = wait }, kind))
+		begin(s, wait);
 }

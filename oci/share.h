@@ -16,11 +16,15 @@
  */
 int oci_share_prepare(const struct oci_state *state, struct error *err);
 
+/* Whether others are in the network of the container @state, or it is in the host's. */
+bool oci_share_wanted(const struct oci_state *state, enum oci_network_kind kind);
+
 /*
- * Behind a start: begin what the container @state needs, whose network is of @kind, and what those
- * need that were alone in its namespace so far. What fails is missed when others look for it.
+ * Before the process starts and once more behind it: begin what the container @state needs, whose
+ * network is of @kind, and what those need that were alone in its namespace so far; @wait, for a
+ * while, until what listens there is in its place. What fails is missed when others look for it.
  */
-void oci_share(const struct oci_state *state, enum oci_network_kind kind);
+void oci_share(const struct oci_state *state, enum oci_network_kind kind, bool wait);
 
 /* By which the container's filters are known, as far as the few in one namespace go. */
 uint16_t oci_share_number(const char *id);

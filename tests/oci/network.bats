@@ -157,6 +157,9 @@ says() {
 	pod run --rm --pod pod bb echo word | timeout 60 cat >"$BATS_TEST_TMPDIR/word"
 	[ "$(<"$BATS_TEST_TMPDIR/word")" = word ]
 	serve one 80 --pod pod
+	# What another serves is there from the beginning.
+	wait_until says one http://127.0.0.1:8090/
+	[ "$(pod run --rm --pod pod bb wget -q -O - http://127.0.0.1/)" = one ]
 	serve two 81 --pod pod
 	wait_until says one http://127.0.0.1:8090/
 	wait_until says two http://127.0.0.1:8091/
