@@ -26,6 +26,8 @@
 #include "job/sockets.h"
 #include "machine/machine.h"
 
+#include <limits.h>
+
 enum { CONTAINER_BINDS_MAX = 512, CONTAINER_CONNECTIONS = 2 };
 
 /* What the two processes say to each other while one makes the other. */
@@ -66,6 +68,7 @@ struct container {
 	bool networks, process;		       /* so far it has come */
 	struct machine_attendant attendant;
 	struct job_sockets sockets; /* of the binds */
+	char hostname[HOST_NAME_MAX + 1];
 	struct job_sysctl sysctl[128], group_file[64];
 	struct oci_network network;
 	struct oci_interfaces found; /* at the start; what the guest is told points into it */

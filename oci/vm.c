@@ -264,7 +264,10 @@ int container_build(struct container *c, struct error *err)
 	if (o->resources.has_pids && o->resources.pids > 0)
 		j->pids = (uint64_t)o->resources.pids;
 	j->held = j->lasting = j->own_files = j->pass_ends = true;
-	j->hostname = o->hostname ? o->hostname : "microvm";
+	/* Without one, that of the namespace: another's, as in a pod, or what the host's was. */
+	if (gethostname(c->hostname, sizeof(c->hostname)) < 0 || !*c->hostname)
+		strcpy(c->hostname, "microvm");
+	j->hostname = o->hostname ? o->hostname : c->hostname;
 	j->boot_limit_ms = BOOT_LIMIT_MS;
 	j->signals_to = AGENT_SIGNAL_PROCESS;
 	r = job_create(&c->job, j, fd, err);

@@ -32,7 +32,8 @@ field() {
 	local task
 
 	for task in "/proc/$1/task/"*; do
-		echo "$(cat "$task/comm") $(sed -n "s/^$2:\s*//p" "$task/status")"
+		# One of the kernel's for io_uring may have gone meanwhile.
+		sed -n "s/^Name:\s*//p; s/^$2:\s*//p" "$task/status" 2>/dev/null | paste -sd' ' | grep . || true
 	done | sort
 }
 

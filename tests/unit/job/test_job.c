@@ -336,9 +336,10 @@ static void test_no_guest(void **state)
 {
 	int64_t idle = wait_for_none(false);
 
-	assert_in_range(idle, BOOT_MS, 2 * BOOT_MS - 1);
-	/* It moves, and may go on until it has had that time itself. */
-	assert_true(wait_for_none(true) >= 2 * BOOT_MS);
+	/* Twice, where the making of the process itself takes long, on a busy host. */
+	assert_in_range(idle, BOOT_MS, 3 * BOOT_MS - 1);
+	/* It moves, and may go on until it has had that time itself: four times as long. */
+	assert_true(wait_for_none(true) >= 3 * BOOT_MS);
 }
 
 int main(void)
