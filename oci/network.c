@@ -35,6 +35,21 @@ static const char *annotation(const struct oci_config *config, const char *key)
 	return NULL;
 }
 
+/*
+ * With an image of the user's for it (podman pod create --infra-image): in a pod's control group, in
+ * a network that is not another container's, and nothing but a program called pause.
+ */
+static bool is_other_infra(const struct oci_config *config)
+{
+	const char *group = config->cgroups_path, *network = config->ns[OCI_NS_NETWORK].path;
+	const char *program = config->process.args.count == 1 ? config->process.args.list[0] : "";
+	const char *name = strrchr(program, '/');
+
+	return group && (strstr(group, "libpod_parent/") || strstr(group, "libpod_pod_")) &&
+	       (!network || strncmp(network, "/proc/", 6) != 0) &&
+	       !strncmp(name ? name + 1 : program, "pause", 5);
+}
+
 /* Does the container only keep a pod's namespaces, for others to join? */
 static bool is_sandbox(const struct oci_config *config)
 {
@@ -48,9 +63,10 @@ static bool is_sandbox(const struct oci_config *config)
 			return true;
 	}
 	/* podman says it of its pods by nothing but the command that sleeps in them. */
-	return config->process.args.count == 2 &&
-	       !strcmp(config->process.args.list[0], "/catatonit") &&
-	       !strcmp(config->process.args.list[1], "-P");
+	return (config->process.args.count == 2 &&
+		       !strcmp(config->process.args.list[0], "/catatonit") &&
+		       !strcmp(config->process.args.list[1], "-P")) ||
+	       is_other_infra(config);
 }
 
 /* Is it the network of this process, or of the host's first? That one is never taken. */

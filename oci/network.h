@@ -66,7 +66,7 @@ struct oci_interfaces {
  * What the configuration asks for. No network namespace: the host's, of which a machine gets a
  * user-mode network (whatever it asks for goes out through the host; what it listens on is not seen
  * there: the caller warns). The annotation microvm.network=none or =user has it otherwise, and the
- * containers that only keep a pod's namespaces (CRI's "sandbox", podman's "catatonit -P") leave the
+ * containers that only keep a pod's namespaces (CRI's "sandbox", podman's "catatonit -P" or "pause") leave the
  * interfaces to others.
  * ERROR_USAGE for another value of the annotation.
  */

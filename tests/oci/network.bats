@@ -175,6 +175,17 @@ says() {
 	pod pod rm -f -t 0 pod >/dev/null
 }
 
+@test "a pod whose infra container is of an image of its own" {
+	pod pod create --name own --infra-image bb --infra-command /pause -p 8092:80 >/dev/null
+	serve three 80 --pod own
+	wait_until says three http://127.0.0.1:8092/
+	# The pod's interface is the container's, not the sleeper's.
+	run_pod exec three ip addr show eth0
+	[ "$status" = 0 ]
+	[[ $output != *10.0.2.15* ]]
+	pod pod rm -f -t 0 own >/dev/null
+}
+
 @test "after a restart all is as before" {
 	pod restart -t 1 web
 	wait_until answers http://127.0.0.1:8080/

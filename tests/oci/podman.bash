@@ -59,6 +59,8 @@ make_image() {
 	echo below >"$tree/var/data/file"
 	ln -s file "$tree/var/data/link"
 	echo 'no program' >"$tree/etc/text"
+	printf '%s\n' '#!/bin/sh' 'while :; do sleep 1; done' >"$tree/pause"
+	chmod 755 "$tree/pause"
 	tar -C "$tree" -c . | pod import -q - bb >/dev/null
 }
 
