@@ -140,7 +140,7 @@ static int add_volume(struct run *run, const struct volume *v, struct error *err
 		return add_socket(run, v, err);
 	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
 		return error_set(err, ERROR_USAGE, EINVAL,
-			"--volume %s: neither a directory nor a regular file or socket", v->source);
+			"--volume %s: not a directory, a regular file or a socket", v->source);
 	m = add_mount(run, "virtiofs", v->target);
 	m->source = add_share(run, v->source, v->read_only)->tag;
 	m->flags = v->read_only ? AGENT_MOUNT_READ_ONLY : 0;

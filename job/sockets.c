@@ -2,6 +2,7 @@
 
 #include "util/cleanup.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -13,6 +14,9 @@
 #include <sys/un.h>
 #include <sys/vfs.h>
 #include <unistd.h>
+
+static_assert((int)VM_LISTENS_MAX == AGENT_SOCKETS_MAX, "as many as the guest takes");
+static_assert(sizeof(((struct vm_listen *)0)->key) == AGENT_KEY, "the same key");
 
 bool job_sockets_is_datagram(int fd)
 {

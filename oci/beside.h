@@ -11,8 +11,8 @@
 #include <stdint.h>
 
 /*
- * True in the child, which is in the container's network and control group then, and has a pidfd of
- * the machine's process; it must end when that says so. False for whoever called.
+ * True in the child, which is in the container's network and control group then, whose standard
+ * streams are nothing, and which has a pidfd of the machine's process; it must end when that says so. False for whoever called.
  */
 bool beside_fork(const struct oci_state *state, int *process);
 

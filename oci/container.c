@@ -92,7 +92,7 @@ static void serve(struct container *c, int i)
 		return;
 	}
 	switch (request.what) {
-	case CONTROL_NETWORKS:
+	case CONTROL_SET_UP:
 	case CONTROL_START:
 		if (!give_networks(c, i, &request))
 			break;

@@ -11,7 +11,7 @@ enum { CONTROL_TEXT = 512 };
 
 enum control_what {
 	/* found: these networks are there. Answered when the guest is set up with them. */
-	CONTROL_NETWORKS = 1,
+	CONTROL_SET_UP = 1,
 	/* The same, where that was not said before, and the process; answered when it is there. */
 	CONTROL_START,
 	CONTROL_KILL_ALL, /* number: a signal for every process in the guest */

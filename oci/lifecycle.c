@@ -235,7 +235,7 @@ static int ask_for_start(const struct oci_state *s, enum oci_network_kind kind,
 	int r = 0;
 
 	if (oci_share_wanted(s, kind)) {
-		request->what = CONTROL_NETWORKS;
+		request->what = CONTROL_SET_UP;
 		r = control_ask(s->dir, request, err);
 		request->what = CONTROL_START;
 		if (r == 0)

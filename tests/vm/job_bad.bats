@@ -74,7 +74,7 @@ refused() {
 	: >f
 	mkfifo pipe
 	refused '*/nosuch*No such file*make it first*' --rootfs "$TREE" -v /nosuch:/x -- true
-	refused '*neither a directory nor a regular file*' --rootfs "$TREE" -v "$PWD/pipe:/x" -- true
+	refused '*not a directory, a regular file or a socket*' --rootfs "$TREE" -v "$PWD/pipe:/x" -- true
 	refused "*'x/y' is not an absolute path*" --rootfs "$TREE" -v "$PWD/d:x/y" -- true
 	refused "*'/x/../y' has a . or ..*" --rootfs "$TREE" -v "$PWD/d:/x/../y" -- true
 	refused "*'/' is the guest's root*" --rootfs "$TREE" -v "$PWD/d:/" -- true
